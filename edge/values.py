@@ -1,0 +1,76 @@
+"""The values that pass between the rooms: Frame, Face, Emotion. Frozen, and nothing but data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""The seven basic emotions, in the label order of FER2013."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a camera. Its pixels last until the source's next read: who keeps them copies.
+
+    Attributes:
+        image: `(H, W, 3)` uint8, BGR as OpenCV gives it.
+        index: number of the frame in its source, from 0; broken frames count.
+        time: wall clock at capture, seconds since the epoch.
+        mono: monotonic clock at capture, seconds.
+        camera: the camera's name.
+    """
+
+    image: np.ndarray
+    index: int
+    time: float
+    mono: float
+    camera: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def _no_landmarks() -> np.ndarray:
+    return np.full((5, 2), np.nan, np.float32)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in a frame.
+
+    Attributes:
+        box: `(4,)` float32, x1, y1, x2, y2 in pixels; may reach past the frame's edge.
+        score: the detector's confidence, 0 to 1.
+        landmarks: `(5, 2)` float32 pixels: left eye, right eye, nose, left and right mouth corner as seen in the
+            picture; NaN rows for points that the detector does not give.
+        detector: name of the detector that found it.
+        track: id that lasts while the face is followed; -1 before tracking.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray = field(default_factory=_no_landmarks)
+    detector: str = ""
+    track: int = -1
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """What the classifier says of one face.
+
+    Attributes:
+        label: the emotion with the highest score, `"uncertain"` when that is below the model's threshold, or None
+            when the face was not classified.
+        confidence: the highest score, 0 to 1; None when not classified.
+        scores: every label of the model with its probability; they sum to 1.
+        skipped: why the face was not classified (`small`, `blurred`, `turned`), or None.
+    """
+
+    label: str | None
+    confidence: float | None
+    scores: dict[str, float]
+    skipped: str | None = None
