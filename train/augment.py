@@ -1,0 +1,82 @@
+"""Augmentation: one face crop at a time, in uint8 with OpenCV, from a random generator of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training pictures are varied.
+
+    Attributes:
+        rotate: largest turn either way, degrees.
+        scale: smallest and largest zoom.
+        shift: largest shift either way, share of the side.
+        flip: chance of a mirror image.
+        brightness, contrast: largest change either way, share of the full range and factor.
+        sharpen: chance of an unsharp mask, so that a camera's crisp crop is not news to the model.
+        blur: chance of a Gaussian blur.
+        erase: chance that a rectangle is filled with a flat gray.
+    """
+
+    rotate: float = 15.0
+    scale: tuple[float, float] = (0.78, 1.05)
+    shift: float = 0.12
+    flip: float = 0.5
+    brightness: float = 0.2
+    contrast: float = 0.3
+    sharpen: float = 0.15
+    blur: float = 0.1
+    erase: float = 0.4
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the generator of one sample in one epoch: the same whatever the batch, the order or the process."""
+    return np.random.Generator(np.random.Philox(key=[seed, (epoch << 40) | index]))
+
+
+def augment(image: np.ndarray, size: int, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Vary one crop: `(S, S[, 3])` uint8 to `(size, size[, 3])` uint8, same channels."""
+    out = cv2.warpAffine(
+        image, _matrix(image.shape[0], size, settings, rng), (size, size), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
+    )
+    if rng.random() < settings.sharpen:
+        out = cv2.addWeighted(out, 2.0, cv2.GaussianBlur(out, (0, 0), size / 64), -1.0, 0)
+    elif rng.random() < settings.blur:
+        out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 1.5)) * size / 96)
+    out = cv2.LUT(out, _tone_curve(settings, rng))
+    if rng.random() < settings.erase:
+        _erase(out, rng)
+    return out
+
+
+def _matrix(source: int, size: int, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Random flip, turn, zoom and shift about the centre, as `(2, 3)` from source pixels to output pixels."""
+    angle = np.deg2rad(rng.uniform(-settings.rotate, settings.rotate))
+    zoom = rng.uniform(*settings.scale) * size / source
+    mirror = -1.0 if rng.random() < settings.flip else 1.0
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[mirror * cos, -sin], [mirror * sin, cos]])
+    centre = (size - 1) / 2 + rng.uniform(-settings.shift, settings.shift, 2) * size
+    return np.hstack([linear, (centre - linear @ np.full(2, (source - 1) / 2))[:, None]])
+
+
+def _tone_curve(settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Random brightness and contrast as a table of 256 values."""
+    contrast = 1.0 + rng.uniform(-settings.contrast, settings.contrast)
+    brightness = 255.0 * rng.uniform(-settings.brightness, settings.brightness)
+    values = (np.arange(256) - 128.0) * contrast + 128.0 + brightness
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _erase(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill a rectangle of 3 to 25 % of the picture, in place (random erasing, Zhong et al. 2017)."""
+    side = image.shape[0]
+    area, ratio = rng.uniform(0.03, 0.25) * side * side, np.exp(rng.uniform(-0.9, 0.9))
+    height, width = (min(int(np.sqrt(area * r)) + 1, side) for r in (ratio, 1 / ratio))
+    y, x = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+    image[y : y + height, x : x + width] = rng.integers(0, 256)

@@ -1,0 +1,107 @@
+"""From a finished run to the files that go on: float ONNX under the contract, and the fp16 parent beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load
+
+from edge.detect import load_detector
+from edge.errors import InputError
+from edge.measure.evaluate import score_crops
+from edge.model.contract import ModelInfo
+from edge.model.onnx import OnnxClassifier
+from train.align import measure_framing
+from train.datasets import FaceSet, open_faces
+from train.datasets.faces import as_crops
+from train.datasets.split import split_faces
+from train.export import choose_on_dev, deployable, parent_bytes, parent_metadata, sha256_of, to_onnx, write_model
+from train.fit import FitConfig, config_from, logits
+from train.networks import build
+from train.runs import Run, load_tensors, write_whole
+
+
+class Stages(Protocol):
+    """Shows a long job's stages."""
+
+    def stage(self, text: str, total: int | None = None) -> object:
+        """Begin a stage."""
+
+
+def deliver(
+    run: Run, out: Path, name: str, licence: str, data: str | None, faces: int, stages: Stages
+) -> tuple[Path, ...]:
+    """Write `NAME-fp32.onnx`, `NAME.fp16.safetensors` and `NAME.export.json` (how they came to be) into `out`.
+
+    The ONNX is made from the fp16 weights, so it is the parent to the last bit.
+
+    Raises:
+        InputError: the run has no finished epoch, or its data is not where it was.
+    """
+    stored = run.read_config()
+    if stored is None or not run.best.exists():
+        raise InputError(f'{run.folder}: no finished epoch in it; train it with "edge train fit"')
+    config = config_from({**stored, **({"data": data} if data else {})})
+    stages.stage("reading the data")
+    everything = open_faces(config.data)
+    split = split_faces(everything)
+    recorded = json.loads((run.folder / "data.json").read_text())
+    if recorded["dev_sha256"] != split.dev.fingerprint():
+        raise InputError(f"{config.data}: it is not what {run.folder.name} was trained on (its dev split differs)")
+    labels, gray = everything.labels, everything.gray
+    network = build(config.network, len(labels), drop=config.drop, drop_path=config.drop_path)
+    network.load_state_dict(load_tensors(run.best)[0])
+    parent = parent_bytes(network, parent_metadata(_without_paths(config), recorded, labels, gray))
+    network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in load(parent).items()})
+    stages.stage("choosing temperature and threshold on dev")
+    choice = choose_on_dev(logits(network, split.dev, config.size, torch.device("cpu")), split.dev.targets)
+    sample = np.sort(np.random.default_rng(0).permutation(len(split.train))[:faces])
+    moved = stages.stage("measuring the crop template", len(sample))
+    framing = measure_framing(split.train.images[sample], load_detector(), config.size, moved)  # type: ignore[arg-type]
+    model = deployable(network, size=config.size, gray=gray, temperature=choice.temperature)
+    info = ModelInfo(
+        name=name, network=config.network, precision="fp32", labels=labels, crop=framing.crop, gray=gray,
+        temperature=choice.temperature, threshold=choice.threshold, trained_on=f"{Path(config.data).name}, train split",
+        accuracy={}, licence=licence, parent_sha256=sha256_of(parent),
+    )  # fmt: skip
+    stages.stage("writing and scoring the ONNX file")
+    info = with_accuracy(info, to_onnx(model, info), {"dev": split.dev, "test": split.test})
+    paths = write_model(out, name, to_onnx(model, info), parent)
+    record = {
+        "run": recorded, "epochs": run.read_metrics(), "config": _without_paths(config),
+        "temperature": {"value": choice.temperature, "dev_nll_before": choice.dev_nll_before, "dev_nll_after": choice.dev_nll_after},
+        "threshold": choice.threshold,
+        "template": {
+            "points": framing.crop.template.round(4).tolist(), "margin": framing.crop.margin, "offset": framing.crop.offset,
+            "found": framing.found, "looked_at": framing.looked_at, "spread": round(framing.spread, 4),
+        },
+        "accuracy": info.accuracy,
+    }  # fmt: skip
+    report = out / f"{name}.export.json"
+    write_whole(report, (json.dumps(record, indent=2) + "\n").encode())
+    return (*paths, report)
+
+
+def with_accuracy(info: ModelInfo, graph: bytes, sets: dict[str, FaceSet]) -> ModelInfo:
+    """Return the facts with the accuracy of the model file on each set, measured by the device's own runtime."""
+    classifier = OnnxClassifier.from_bytes(graph, info.name, threads=2)
+    accuracy = {}
+    for name, faces in sets.items():
+        if len(faces):
+            figures = score_crops(classifier, as_crops(faces.images, info.crop.size), faces.targets)
+            accuracy[name] = round(float(str(figures["accuracy"])), 4)
+    return replace(info, accuracy=accuracy)
+
+
+def _without_paths(config: FitConfig) -> dict[str, object]:
+    """Return the configuration with files by their names alone: what a public file may say."""
+    values = asdict(config)
+    for key in ("data", "pretrained"):
+        if values[key] is not None:
+            values[key] = Path(values[key]).name
+    return values

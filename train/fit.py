@@ -1,0 +1,258 @@
+"""The training loop: from faces in memory to the best weights on dev."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge.errors import InputError
+from edge.measure.scores import score
+from train.augment import Augmentation, augment, sample_generator
+from train.datasets import FaceSet, open_faces
+from train.datasets.faces import as_crops
+from train.datasets.split import Split, split_faces
+from train.networks import build, parameter_groups, to_input
+from train.runs import Run, load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What a run is made of; written to the run's folder and read back when it resumes."""
+
+    data: str
+    """Where the labelled faces are: fer2013.csv, a folder per class, or a zip of it."""
+    network: str = "tf_efficientnet_lite0"
+    """timm's name of the network."""
+    pretrained: str | None = None
+    """`hub`, a weights file, or None for random weights."""
+    epochs: int = 20
+    """Times through the training faces."""
+    batch: int = 96
+    """Faces a step."""
+    size: int = 96
+    """Side of the network's input, pixels."""
+    early_size: int = 64
+    """Side in the first epochs: small pictures teach the coarse things at half the price (progressive resizing)."""
+    early_epochs: int = 0
+    """How many epochs use `early_size`."""
+    rate: float = 1e-3
+    """Peak learning rate of the body."""
+    head_rate: float = 3e-3
+    """Peak learning rate of the new classifier."""
+    warmup: int = 300
+    """Steps over which the rate rises from 0; then it falls by a cosine to 0."""
+    decay: float = 0.02
+    """AdamW's weight decay, on matrices only."""
+    smoothing: float = 0.1
+    """Label smoothing."""
+    drop: float = 0.3
+    """Dropout before the classifier."""
+    drop_path: float = 0.1
+    """Stochastic depth."""
+    ema: float = 0.9985
+    """Decay a step of the averaged weights, which are what is kept."""
+    clip: float = 5.0
+    """Largest norm of a step's gradient."""
+    precision: str = "auto"
+    """`fp32`, `bf16`, or `auto`: bf16 on an accelerator, fp32 on a processor."""
+    seed: int = 0
+    """Seed of weights, order, augmentation and dropout."""
+    limit: int | None = None
+    """Use only so many training faces (a fixed draw), for a trial."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """How training pictures are varied."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "size", "early_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise InputError(f'precision is "{self.precision}": choose auto, fp32 or bf16')
+        if self.limit is not None and self.limit < self.batch:
+            raise InputError(f"limit is {self.limit}: it must hold a batch of {self.batch} at least")
+
+
+Progress = Callable[[dict[str, float]], None]
+"""Called after each step with `epoch`, `step`, `steps`, `loss` and, at an epoch's end, its metrics."""
+
+
+def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) -> dict[str, object]:
+    """Train until the last epoch, going on where the run's folder stops; return the best epoch's dev figures.
+
+    An epoch's order, augmentation and dropout depend on the seed and its number alone, so a run that was killed and
+    started again ends with the same weights as one that was not.
+    """
+    run.lock()
+    faces = open_faces(config.data)
+    split = split_faces(faces)
+    if config.limit:
+        chosen = np.random.default_rng(config.seed).permutation(len(split.train))[: config.limit]
+        split = Split(split.train.take(np.sort(chosen)), split.dev, split.test, split.left_out)
+    if len(split.train) < config.batch or not len(split.dev):
+        raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
+    run.write_config(config)
+    run.write_json("data.json", {**split.describe(), "labels": faces.labels, "gray": faces.gray})
+    torch.manual_seed(config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = Trainer(config, len(faces.labels), len(split.train) // config.batch, device)
+    rows: list[dict[str, object]] = list(run.read_metrics())
+    start = trainer.restore(run.last) if run.last.exists() else 0
+    rows = rows[:start]
+    for epoch in range(start, config.epochs):
+        began = time.monotonic()
+        loss = trainer.train_epoch(split.train, epoch, progress)
+        probabilities = torch.softmax(torch.from_numpy(logits(trainer.averaged, split.dev, config.size, device)), dim=1)
+        figures = score(probabilities.numpy(), split.dev.targets, faces.labels)
+        row = {
+            "epoch": epoch + 1,
+            "loss": loss,
+            "dev_accuracy": figures["accuracy"],
+            "dev_balanced_accuracy": figures["balanced_accuracy"],
+            "dev_macro_f1": figures["macro_f1"],
+            "seconds": time.monotonic() - began,
+        }
+        best = max((float(str(r["dev_accuracy"])) for r in rows), default=-1.0)
+        rows.append({key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()})
+        if float(str(row["dev_accuracy"])) > best:
+            state = {key: value.cpu() for key, value in trainer.averaged.state_dict().items()}
+            save_tensors(run.best, state, {"epoch": str(epoch + 1)})
+            run.write_json("dev.json", figures)
+        run.write_metrics(rows)
+        trainer.save(run.last, epoch + 1)
+        progress({key: float(str(value)) for key, value in row.items()})
+    return dict(max(rows, key=lambda r: float(str(r["dev_accuracy"]))))
+
+
+class Trainer:
+    """Network, averaged network, optimizer and their step; knows nothing of files but its own checkpoint."""
+
+    def __init__(self, config: FitConfig, classes: int, steps: int, device: torch.device) -> None:
+        from timm.utils import ModelEmaV3
+
+        self.config, self.steps, self.device = config, steps, device
+        network = build(
+            config.network, classes, pretrained=config.pretrained, drop=config.drop, drop_path=config.drop_path
+        )
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.rate, config.head_rate, config.decay))
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.done = 0
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights."""
+        return self.ema.module
+
+    def train_epoch(self, faces: FaceSet, epoch: int, progress: Progress) -> float:
+        """Go once through the faces; return the mean loss."""
+        config = self.config
+        torch.manual_seed(config.seed * 100_003 + epoch + 1)
+        size = config.early_size if epoch < config.early_epochs else config.size
+        loss_of = nn.CrossEntropyLoss(label_smoothing=config.smoothing)
+        self.network.train()
+        total = 0.0
+        for step, (images, targets) in enumerate(batches(faces, config, epoch, size)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak"] * self._rate_now()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                outputs = self.network(to_input(images.to(self.device)))  # (B, classes)
+            loss = loss_of(outputs.float(), targets.to(self.device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+            self.optimizer.step()
+            self.done += 1
+            self.ema.update(self.network, step=self.done)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise InputError(f"the loss became {value} in epoch {epoch + 1}, step {step + 1}: lower --rate")
+            total += value
+            progress({"epoch": epoch + 1, "step": step + 1, "steps": self.steps, "loss": total / (step + 1)})
+        return total / self.steps
+
+    def _rate_now(self) -> float:
+        """Share of the peak rate: linear warm-up, then half a cosine."""
+        whole = self.steps * self.config.epochs
+        warmup = min(self.config.warmup, whole // 10 + 1)
+        if self.done < warmup:
+            return (self.done + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (self.done - warmup) / max(whole - warmup, 1)))
+
+    def save(self, path: Path, epoch: int) -> None:
+        """Write everything that going on needs as one safetensors file."""
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"ema.{key}": value for key, value in self.averaged.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        save_tensors(path, tensors, {"epoch": str(epoch), "done": str(self.done)})
+
+    def restore(self, path: Path) -> int:
+        """Take up a checkpoint; return the number of epochs that it has behind it."""
+        tensors, metadata = load_tensors(path)
+        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            part, _, rest = key.partition(".")
+            parts[part][rest] = value
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.averaged.load_state_dict(parts["ema"])
+        except RuntimeError:
+            raise InputError(f"{path}: it belongs to another network; choose another --name") from None
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in parts["optimizer"].items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.done = int(metadata["done"])
+        return int(metadata["epoch"])
+
+
+def batches(
+    faces: FaceSet, config: FitConfig, epoch: int, size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield an epoch's batches, augmented: `(B, size, size[, 3])` uint8 and `(B,)` int64. The last short one is left out."""
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(faces))
+    for start in range(0, len(order) - config.batch + 1, config.batch):
+        chosen = order[start : start + config.batch]
+        images = [
+            augment(faces.images[i], size, config.augmentation, sample_generator(config.seed, epoch, int(i)))
+            for i in chosen
+        ]
+        yield torch.from_numpy(np.stack(images)), torch.from_numpy(faces.targets[chosen])
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, faces: FaceSet, size: int, device: torch.device, batch: int = 128) -> np.ndarray:
+    """Return `(N, classes)` float32 logits of whole pictures as ready crops, one view each."""
+    network.eval()
+    rows = []
+    for start in range(0, len(faces), batch):
+        crops = as_crops(faces.images[start : start + batch], size)  # (B, size, size, 3)
+        rows.append(network(to_input(torch.from_numpy(crops).to(device))).float().cpu().numpy())
+    return np.concatenate(rows) if rows else np.zeros((0, len(faces.labels)), np.float32)
+
+
+def config_from(values: dict[str, object]) -> FitConfig:
+    """Rebuild a configuration that was written to a run's folder.
+
+    Raises:
+        InputError: it has keys that this version does not know.
+    """
+    known = set(asdict(FitConfig(data="")))
+    unknown = set(values) - known
+    if unknown:
+        raise InputError(f"config.toml: unknown key {', '.join(sorted(unknown))}")
+    settings = dict(values)
+    inner = settings.pop("augmentation", {})
+    if not isinstance(inner, dict):
+        raise InputError("config.toml: augmentation is no table")
+    inner = {key: tuple(value) if isinstance(value, list) else value for key, value in inner.items()}
+    return FitConfig(**settings, augmentation=Augmentation(**inner))  # type: ignore[arg-type]
