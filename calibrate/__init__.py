@@ -1,0 +1,1 @@
+"""Makes a float model small, and proves what that cost."""

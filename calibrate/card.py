@@ -1,0 +1,122 @@
+"""The model card: figures measured by this command, facts from the files, words that stay true for any model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edge.errors import InputError
+from edge.measure.evaluate import evaluate
+from edge.measure.folders import open_labelled
+from edge.model import load_model
+from edge.model.contract import ModelInfo
+from train.runs import write_whole
+
+
+def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Path, out: Path) -> tuple[Path, Path]:
+    """Measure both files on labelled pictures as ready crops and write the card and its figures.
+
+    Args:
+        fp32, int8: the float file and its quantized child.
+        data, split: labelled pictures, as `edge evaluate` takes them.
+        record: the training side's `NAME.export.json`.
+        out: the Markdown file; the figures go into a JSON file beside it.
+
+    Raises:
+        InputError: a file is missing, or the two files are not parent and child.
+    """
+    try:
+        made = json.loads(record.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{record}: not readable ({error}); it is written by edge train export") from None
+    small, large = load_model(int8, threads=2), load_model(fp32, threads=2)
+    if small.info.parent_sha256 != large.info.parent_sha256:
+        raise InputError(f"{int8} is not made from {fp32}: their parent_sha256 differ")
+    pictures = open_labelled(data, labels=small.info.labels, split=split)
+    figures = {"int8": evaluate(small, pictures), "fp32": evaluate(large, pictures)}
+    command = f"edge calibrate card {fp32.name} {int8.name} --data {Path(data).name}" + (f" --split {split}" if split else "")
+    result = {
+        "command": f"{command} --out {out.name}", "bytes": {"int8": int8.stat().st_size, "fp32": fp32.stat().st_size},
+        "figures": figures, "made": made,
+    }  # fmt: skip
+    numbers = out.with_suffix(".json")
+    write_whole(numbers, (json.dumps(result, indent=1) + "\n").encode())
+    write_whole(out, render(small.info, result, int8.name, split).encode())
+    return out, numbers
+
+
+def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None) -> str:
+    """Return the card as Markdown."""
+    made, small, large = result["made"], result["figures"]["int8"], result["figures"]["fp32"]
+    run, config, template = made["run"], made["config"], made["template"]
+    left_out = ", ".join(f"{count} {why}" for why, count in run["left_out"].items())
+    part = f" ({split} split)" if split else ""
+    overall = "\n".join(
+        f"| {title} | {_pct(small[key])} | {_pct(large[key])} |"
+        for title, key in (
+            ("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"), ("macro F1", "macro_f1"),
+            ("expected calibration error", "ece"),
+        )
+    )  # fmt: skip
+    classes = "\n".join(
+        f"| {label} | {row['support']} | {_pct(row['precision'])} | {_pct(row['recall'])} | {_pct(row['f1'])} "
+        f"| {_pct(large['per_class'][label]['f1'])} |"
+        for label, row in small["per_class"].items()
+    )
+    weakest = min(small["per_class"], key=lambda label: small["per_class"][label]["recall"] or 0.0)
+    options = " ".join(
+        f"--{key.replace('_', '-')} {config[key]}"
+        for key in ("network", "pretrained", "epochs", "early_epochs", "early_size", "size", "batch", "rate", "seed")
+        if config.get(key) is not None
+    )
+    name, data = info.name, config["data"]
+    return f"""# {info.id}
+
+`{file}`: {info.network}, {info.precision}, {result["bytes"]["int8"]:,} bytes (its float ONNX: {result["bytes"]["fp32"]:,}).
+Input `uint8 [N, {info.crop.size}, {info.crop.size}, 3]` RGB, output probabilities of {", ".join(info.labels)}.
+Licence: {info.licence}. Every figure on this page was written by the command below it.
+
+## Figures on {small["data"]}{part}, {small["n"]} pictures as ready crops, one view
+
+| | int8 (percent) | float parent (percent) |
+|---|---|---|
+{overall}
+
+| class | pictures | precision | recall | F1 | F1 of the float parent |
+|---|---|---|---|---|---|
+{classes}
+
+`{result["command"]}`; the same figures with the confusion matrices are in `{Path(file).stem.split("-")[0]}.json`.
+
+## What it learned from
+
+{info.trained_on}: {run["train"]} faces; {run["dev"]} more (dev) chose the epoch, the temperature ({info.temperature:g}), the
+threshold of *uncertain* ({info.threshold:g}) and the calibration method. Left out: {left_out}. The crop template is the mean of
+the landmarks that the kit's MTCNN finds in {template["found"]} of {template["looked_at"]} training pictures. The pictures are
+gray, 48 pixels wide, scraped from the web, and people agree with their labels about 65 % of the time. They are not in this
+repository.
+
+## What it cannot do
+
+- It names the expression that a face shows, as taggers would name it. It does not know what anybody feels.
+- It is weakest on *{weakest}*: {_pct(small["per_class"][weakest]["recall"])} % of those pictures are recognised.
+- Not measured: how it differs by age, sex, skin colour, glasses, masks or beards; sharp colour pictures with labels; faces
+  turned away. Expect it to be worse on pictures unlike its training data.
+- In the European Union inferring emotions at work and in education is forbidden (AI Act, Art. 5(1)(f)); elsewhere there it is
+  high-risk, and people must be told. Do not decide about people with it.
+
+## Make it again
+
+```
+edge train fit {data} --name {name} {options}
+edge train export {name} --out .
+edge calibrate quantize {name}-fp32.onnx --data {data} --out {file}
+```
+
+Float parent: `{name}.fp16.safetensors`, sha256 `{info.parent_sha256}`.
+"""
+
+
+def _pct(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

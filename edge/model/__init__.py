@@ -1,0 +1,45 @@
+"""Classifiers: the model file contract and the runtimes that run such a file. One door: `load_model(path)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edge.errors import InputError
+from edge.model.contract import ModelInfo
+
+__all__ = ["DEFAULT_MODEL", "Classifier", "ModelInfo", "load_model"]
+
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "lite0-int8.onnx"
+"""The model that ships with the kit."""
+
+
+class Classifier(Protocol):
+    """A model file that runs."""
+
+    info: ModelInfo
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        """Return `(N, classes)` float32 probabilities for `(N, S, S, 3)` uint8 RGB crops; N may be 0."""
+
+
+def load_model(path: str | Path | None = None, *, threads: int = 1) -> Classifier:
+    """Load a model file and check it against the contract.
+
+    Args:
+        path: the file; None for the one that ships with the kit.
+        threads: processor threads for one batch.
+
+    Raises:
+        InputError: the file is missing, of no known kind, damaged, or breaks the contract.
+    """
+    file = Path(path) if path is not None else DEFAULT_MODEL
+    if not file.is_file():
+        raise InputError(f"{file}: no such model file")
+    if file.suffix.lower() == ".onnx":
+        from edge.model.onnx import OnnxClassifier
+
+        return OnnxClassifier(file, threads)
+    raise InputError(f'{file}: a model file ends in .onnx; make one with "edge train export" and "edge calibrate quantize"')

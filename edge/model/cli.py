@@ -1,0 +1,42 @@
+"""The commands `edge model …`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.group("model")
+def group() -> None:
+    """Look into a model file."""
+
+
+@group.command("show")
+@click.argument("file", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def show(file: str | None, as_json: bool) -> None:
+    """Show what a model file says of itself, after checking it against the contract.
+
+    Without FILE: the model that ships with the kit.
+    """
+    from edge.model import DEFAULT_MODEL, load_model
+
+    path = Path(file) if file else DEFAULT_MODEL
+    info = load_model(path).info
+    values = asdict(info)
+    values["crop"] = {**values["crop"], "template": info.crop.template.round(4).tolist()}
+    values["bytes"] = path.stat().st_size
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    crop = values.pop("crop")
+    values["labels"] = ", ".join(info.labels)
+    values["accuracy"] = ", ".join(f"{name} {share:.4f}" for name, share in info.accuracy.items()) or "not measured"
+    values["input"] = f"uint8 [N, {info.crop.size}, {info.crop.size}, 3] RGB"
+    values["crop"] = f"eyes, nose, mouth corners at {crop['template']}; box margin {info.crop.margin:g}"
+    click.echo(f"{info.id}")
+    for key, value in values.items():
+        click.echo(f"  {key:<14}{value}")
