@@ -1,0 +1,185 @@
+"""The command `edge`: its own verbs, and the groups that other packages register. Loads each one when it is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+import edge
+from edge.errors import EdgeError, InputError
+
+OWN = {
+    "run": ("edge.cli:run", "Read a camera or file, find faces, read their emotions, publish them."),
+    "feed": ("edge.feed.cli:command", "Receive the events of devices from a broker and show them."),
+    "evaluate": ("edge.measure.cli:command", "Score a model file on labelled pictures."),
+    "model": ("edge.model.cli:group", "Look into a model file."),
+}
+"""The runtime's verbs: where each lives, and its line in the help."""
+
+EXTRA_HELP = "Comes with the workstation's packages; see its own --help."
+
+
+class EdgeGroup(click.Group):
+    """A group that imports a command when it is called, and takes further ones from the installed packages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [*OWN, *sorted(_registered())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name in OWN:
+            module, _, attribute = OWN[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        point = _registered().get(cmd_name)
+        return None if point is None else _load(point)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, OWN[name][1] if name in OWN else EXTRA_HELP) for name in self.list_commands(ctx)])
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="emotion_edge.commands")}
+
+
+def _load(point: EntryPoint) -> click.Command:
+    """Import a registered group; say in one line what is missing when that fails."""
+    package = point.module.partition(".")[0]
+    try:
+        loaded = point.load()
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+        if missing.partition(".")[0] == package:
+            raise InputError(
+                f'edge {point.name}: the module "{package}" that Python finds is not the kit\'s (another {package}.py or '
+                f"folder {package} comes first): start edge from elsewhere, or take that one off PYTHONPATH"
+            ) from None
+        raise InputError(
+            f"edge {point.name} needs the package {missing}, which is not installed: "
+            f'pip install "emotion-edge[{point.name}]"'
+        ) from None
+    if not isinstance(loaded, click.Command):
+        raise InputError(f"edge {point.name}: what is registered as {point.value} is no command")
+    return loaded
+
+
+@click.group(cls=EdgeGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(edge.__version__, prog_name="edge")
+def cli() -> None:
+    """Facial emotion recognition at the edge.
+
+    \b
+    Try:  edge run --source 0 --stdout
+          edge run --source clip.mp4 --broker mqtt://127.0.0.1:1883/emotion
+          edge feed --broker mqtt://127.0.0.1:1883/emotion
+
+    Exit codes: 0 well ended, 2 wrong usage or input, 3 the world outside (camera, broker) did not answer.
+    """
+
+
+@click.command()
+@click.option("--source", metavar="S", help="Camera index or /dev/videoN, video file, image, or folder of images.")
+@click.option("--model", metavar="FILE", help="Model file; without it the one that ships with the kit.")
+@click.option("--broker", metavar="URL", help="Publish to mqtt://host:port/prefix (mqtts:// for TLS).")
+@click.option("--config", "config_file", metavar="FILE", help="edge.toml; options given here win over it.")
+@click.option("--device", metavar="NAME", help="The device's name in topics and events; default: the host's name.")
+@click.option("--camera", metavar="NAME", help='The camera\'s name in topics and events; default: "camera".')
+@click.option("--stdout", is_flag=True, help="Print one JSON event a line.")
+@click.option("--draw", metavar="FILE", help="Write the picture with boxes and emotions: OUT.mp4, or OUT.png of the last frame.")
+@click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
+@click.option("--fail-fast", is_flag=True, help="End with exit code 3 when camera or broker do not answer, instead of waiting.")
+def run(
+    source: str | None,
+    model: str | None,
+    broker: str | None,
+    config_file: str | None,
+    device: str | None,
+    camera: str | None,
+    stdout: bool,
+    draw: str | None,
+    max_frames: int | None,
+    fail_fast: bool,
+) -> None:
+    """Read a camera or file, find faces, read their emotions, publish them.
+
+    Ends when the file ends, after --max-frames, or with Ctrl-C or SIGTERM; a camera or a broker that does not answer
+    is waited for. No picture leaves the device: events hold boxes and scores.
+
+    \b
+    Examples:
+      edge run --source 0 --stdout
+      edge run --source party.mp4 --draw party-drawn.mp4
+      edge run --config edge.toml
+
+    \b
+    The password of a broker's user comes from a file or from EDGE_MQTT_PASSWORD:
+      [mqtt]
+      broker = "mqtts://broker.example:8883/emotion"
+      username = "hall"
+      password_file = "/etc/emotion-edge/mqtt-password"
+    """
+    from edge.config import load_config, override
+    from edge.run import Runner
+
+    config = override(load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    runner = Runner(
+        config, stop=stop, log=say, stdout=sys.stdout if stdout else None, draw=draw, max_frames=max_frames,
+        fail_fast=fail_fast,
+    )  # fmt: skip
+    say(str(runner.run()))
+
+
+def say(text: str) -> None:
+    """Tell the person one line, on standard error."""
+    click.echo(f"edge: {text}", err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and end the process with its exit code."""
+    sys.exit(call(arguments))
+
+
+def call(arguments: list[str] | None = None) -> int:
+    """Run the command; turn what a person can mend into one line and an exit code."""
+    _hush_opencv()
+    try:
+        result: Any = cli.main(arguments, prog_name="edge", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except EdgeError as error:
+        say(str(error))
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "edge"
+        say(f'{error.format_message()} (see "{command} --help")')
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        say("stopped")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `edge run --stdout | head`: there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _hush_opencv() -> None:
+    """Keep OpenCV and FFmpeg from writing into the terminal; what matters of it we say ourselves."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The configuration: one TOML file, `edge.toml`, as a tree of dataclasses that is checked when it is read."""
+
+from __future__ import annotations
+
+import difflib
+import socket
+import sys
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from edge.errors import InputError
+
+
+def _host() -> str:
+    return socket.gethostname().split(".")[0] or "edge"
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """A camera, `[[camera]]`."""
+
+    source: str
+    """Camera index or device, video file, image, or folder of images."""
+    name: str = "camera"
+    """Its name in topics and events."""
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """How faces are found, `[detect]`."""
+
+    detector: str = "mtcnn"
+    """Name of the detector."""
+    min_face: int = 40
+    """Side of the smallest face looked for, pixels; larger is faster."""
+    threads: int = 1
+    """Processor threads."""
+
+    def __post_init__(self) -> None:
+        _at_least("detect.min_face", self.min_face, 12)
+        _at_least("detect.threads", self.threads, 1)
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """How emotions are read, `[classify]`."""
+
+    threads: int = 1
+    """Processor threads."""
+
+    def __post_init__(self) -> None:
+        _at_least("classify.threads", self.threads, 1)
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """How faces are followed, `[track]`."""
+
+    overlap: float = 0.3
+    """Smallest intersection over union of two boxes that counts as the same face."""
+    keep: float = 0.5
+    """How long a face that is not found is waited for before it has left, seconds."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.overlap < 1:
+            raise InputError(f"track.overlap is {self.overlap}: it must lie between 0 and 1")
+        _at_least("track.keep", self.keep, 0)
+
+
+@dataclass(frozen=True)
+class MqttConfig:
+    """Where events go, `[mqtt]`."""
+
+    broker: str | None = None
+    """`mqtt://host:port/prefix` or `mqtts://…`; without it nothing is sent."""
+    username: str | None = None
+    """User name at the broker."""
+    password_file: str | None = None
+    """File whose first line is the password; `EDGE_MQTT_PASSWORD` in the environment does as well."""
+    ca_file: str | None = None
+    """Certificate of the authority that signed the broker's, for `mqtts://`."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of `edge.toml`."""
+
+    device: str = field(default_factory=_host)
+    """The device's name in topics and events; the host's name unless set."""
+    model: str | None = None
+    """Model file; the one that ships with the kit unless set."""
+    camera: tuple[CameraConfig, ...] = ()
+    """The cameras; this version reads one."""
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    """How faces are found."""
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    """How emotions are read."""
+    track: TrackConfig = field(default_factory=TrackConfig)
+    """How faces are followed."""
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    """Where events go."""
+
+    def __post_init__(self) -> None:
+        if len(self.camera) > 1:
+            raise InputError(f"{len(self.camera)} [[camera]] tables: this version reads one camera")
+
+
+def override(
+    config: Config,
+    *,
+    model: str | None = None,
+    broker: str | None = None,
+    device: str | None = None,
+    source: str | None = None,
+    camera: str | None = None,
+) -> Config:
+    """Return the configuration with what the command line says instead; None leaves a value as it is."""
+    cameras = config.camera
+    if cameras:
+        cameras = (replace(cameras[0], source=source or cameras[0].source, name=camera or cameras[0].name),)
+    elif source is not None:
+        cameras = (CameraConfig(source, camera or "camera"),)
+    return replace(
+        config,
+        camera=cameras,
+        model=config.model if model is None else model,
+        device=config.device if device is None else device,
+        mqtt=config.mqtt if broker is None else replace(config.mqtt, broker=broker),
+    )
+
+
+def load_config(path: str | Path | None) -> Config:
+    """Read and check a configuration file; None gives the defaults.
+
+    Raises:
+        InputError: the file is missing or no TOML, a key is unknown (the nearest known one is named), or a value has
+            the wrong type or is out of range.
+    """
+    if path is None:
+        return Config()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"configuration {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"configuration {path}: it is not UTF-8 text") from None
+    values = _parse(text, path)
+    try:
+        loaded: Config = _build(Config, values, "")
+    except InputError as error:
+        raise InputError(f"configuration {path}: {error}") from None
+    return loaded
+
+
+def _parse(text: str, path: str | Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"configuration {path}: not readable as TOML: {error}") from None
+
+
+def _build(kind: Any, values: dict[str, Any], above: str) -> Any:
+    """Make a dataclass of a TOML table, key by key."""
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.5)
+            hint = f' did you mean "{near[0]}"?' if near else f" known here: {', '.join(known)}"
+            raise InputError(f'unknown key "{above}{key}";{hint}')
+    if kind is CameraConfig and "source" not in values:
+        raise InputError(f'{above.rstrip(".")} has no "source": a camera index, a file or a folder')
+    return kind(**{key: _value(hints[key], value, above + key) for key, value in values.items()})
+
+
+def _value(kind: Any, value: Any, key: str) -> Any:
+    """Check one value against its type; tables become dataclasses, arrays of tables tuples of them."""
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise InputError(f'"{key}" must be a table, [{key}]')
+        return _build(kind, value, f"{key}.")
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise InputError(f'"{key}" must be an array of tables, [[{key}]]')
+        return tuple(_build(get_args(kind)[0], item, f"{key}.") for item in value)
+    allowed = tuple(part for part in (get_args(kind) or (kind,)) if part is not type(None))
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) not in allowed:
+        raise InputError(f'"{key}" is {value!r}: expected {" or ".join(_NAMES[part] for part in allowed)}')
+    return value
+
+
+_NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise InputError(f"{key} is {value}: it must be at least {least}")

@@ -1,0 +1,51 @@
+"""Frames of a video file, every one, in order."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+
+from edge.errors import InputError
+from edge.values import Frame
+
+MOST_BROKEN_IN_A_ROW = 100
+"""After so many failed reads in a row the rest of the file is taken for lost."""
+
+
+class Video:
+    """A video file. Frames that cannot be decoded are counted and left out."""
+
+    live = False
+
+    def __init__(self, path: Path, camera: str) -> None:
+        self.camera, self.broken = camera, 0
+        self._index = 0
+        if path.stat().st_size == 0:
+            raise InputError(f"source {path}: the file is empty")
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise InputError(f"source {path}: no video that OpenCV can read (nor a picture by its name)")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps < 1000 else None
+        self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._path = path
+
+    def read(self) -> Frame | None:
+        """Return the next frame that can be decoded, or None at the end."""
+        for _ in range(MOST_BROKEN_IN_A_ROW):
+            got, image = self._capture.read()
+            index, self._index = self._index, self._index + 1
+            if got and image is not None:
+                return Frame(image, index, time.time(), time.monotonic(), self.camera)
+            if index >= self._count:  # a container may state no count at all, or one too high or too low
+                break
+            self.broken += 1
+        if self._index - 1 == self.broken:
+            raise InputError(f"source {self._path}: not one of its frames can be decoded")
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
