@@ -35,7 +35,9 @@ def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Pat
         raise InputError(f"{int8} is not made from {fp32}: their parent_sha256 differ")
     pictures = open_labelled(data, labels=small.info.labels, split=split)
     figures = {"int8": evaluate(small, pictures), "fp32": evaluate(large, pictures)}
-    command = f"edge calibrate card {fp32.name} {int8.name} --data {Path(data).name}" + (f" --split {split}" if split else "")
+    command = f"edge calibrate card {fp32.name} {int8.name} --data {Path(data).name}" + (
+        f" --split {split}" if split else ""
+    )
     result = {
         "command": f"{command} --out {out.name}", "bytes": {"int8": int8.stat().st_size, "fp32": fp32.stat().st_size},
         "figures": figures, "made": made,

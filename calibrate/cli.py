@@ -16,18 +16,27 @@ def group() -> None:
 
 @group.command("quantize")
 @click.argument("model")
-@click.option("--data", required=True, help="Labelled faces to calibrate on: fer2013.csv, a folder per class, or a zip of it.")
+@click.option(
+    "--data", required=True, help="Labelled faces to calibrate on: fer2013.csv, a folder per class, or a zip of it."
+)
 @click.option("--out", required=True, metavar="FILE", help="The int8 ONNX file to write.")
 @click.option(
     "--method", type=click.Choice(["auto", "minmax", "entropy", "percentile"]), default="auto", show_default=True,
     help="How ranges are taken; auto tries each and takes what is best on dev.",
 )  # fmt: skip
-@click.option("--count", type=click.IntRange(min=10), default=280, show_default=True, help="Calibration pictures, even over the classes.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=10),
+    default=280,
+    show_default=True,
+    help="Calibration pictures, even over the classes.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of their choice.")
 def quantize_command(model: str, data: str, out: str, method: str, count: int, seed: int) -> None:
     """Quantize a float ONNX MODEL to int8 under the same model file contract.
 
-    Ranges come from training pictures; the method is chosen on dev; the test split, where there is one, is only reported.
+    Ranges come from training pictures; the method is chosen on dev; the test split, where there is one, is only
+    reported.
 
     \b
     Example:
@@ -45,7 +54,9 @@ def quantize_command(model: str, data: str, out: str, method: str, count: int, s
 @click.option("--data", required=True, help="Labelled faces to report on.")
 @click.option("--split", metavar="NAME", help="Which split to report, when DATA holds several.")
 @click.option("--record", metavar="FILE", help="NAME.export.json of the training side; default: beside FP32.")
-@click.option("--out", required=True, metavar="FILE.md", help="The model card to write; figures go into FILE.json beside it.")
+@click.option(
+    "--out", required=True, metavar="FILE.md", help="The model card to write; figures go into FILE.json beside it."
+)
 def card_command(fp32: str, int8: str, data: str, split: str | None, record: str | None, out: str) -> None:
     """Write the model card of INT8: what it is, what it was trained on, and its figures beside its float parent's.
 

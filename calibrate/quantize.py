@@ -65,7 +65,8 @@ def quantize_file(model: Path, data: str, out: Path, method: str, count: int, se
     info = replace(classifier.info, accuracy=measured)
     _stamped(candidate, info, out)
     write_whole(out, candidate.SerializeToString())
-    yield f"{out}: {name}, {', '.join(f'{key} {value:.4f}' for key, value in measured.items())}, {out.stat().st_size:,} bytes"
+    figures = ", ".join(f"{key} {value:.4f}" for key, value in measured.items())
+    yield f"{out}: {name}, {figures}, {out.stat().st_size:,} bytes"
 
 
 def _stamped(model: onnx.ModelProto, info: ModelInfo, out: Path) -> OnnxClassifier:
@@ -77,5 +78,3 @@ def _stamped(model: onnx.ModelProto, info: ModelInfo, out: Path) -> OnnxClassifi
 
 def _accuracy(classifier: OnnxClassifier, crops: np.ndarray, targets: np.ndarray) -> float:
     return float(str(score_crops(classifier, crops, targets)["accuracy"]))
-
-

@@ -24,7 +24,7 @@ _HOMES = {
     "Frame": "edge.values",
 }  # fmt: skip
 
-__all__ = [  # noqa: RUF022
+__all__ = [
     "EMOTIONS", "EdgeError", "Emotion", "Event", "Face", "Frame", "InputError", "OutsideError", "align",
     "load_detector", "load_model", "open_source", "watch",
 ]  # fmt: skip

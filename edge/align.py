@@ -87,9 +87,7 @@ def _box_transform(box: np.ndarray, crop: Crop) -> np.ndarray:
     centre_x = (x1 + x2) / 2 + crop.offset[0] * side
     centre_y = (y1 + y2) / 2 + crop.offset[1] * side
     scale = crop.size / (side * crop.margin)
-    return np.array(
-        [[scale, 0.0, crop.size / 2 - scale * centre_x], [0.0, scale, crop.size / 2 - scale * centre_y]]
-    )
+    return np.array([[scale, 0.0, crop.size / 2 - scale * centre_x], [0.0, scale, crop.size / 2 - scale * centre_y]])
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

@@ -45,7 +45,9 @@ class EdgeGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing one."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, OWN[name][1] if name in OWN else EXTRA_HELP) for name in self.list_commands(ctx)])
+            formatter.write_dl(
+                [(name, OWN[name][1] if name in OWN else EXTRA_HELP) for name in self.list_commands(ctx)]
+            )
 
 
 def _registered() -> dict[str, EntryPoint]:
@@ -61,8 +63,8 @@ def _load(point: EntryPoint) -> click.Command:
         missing = error.name or str(error)
         if missing.partition(".")[0] == package:
             raise InputError(
-                f'edge {point.name}: the module "{package}" that Python finds is not the kit\'s (another {package}.py or '
-                f"folder {package} comes first): start edge from elsewhere, or take that one off PYTHONPATH"
+                f'edge {point.name}: the module "{package}" that Python finds is not the kit\'s (another {package}.py '
+                f"or folder {package} comes first): start edge from elsewhere, or take that one off PYTHONPATH"
             ) from None
         raise InputError(
             f"edge {point.name} needs the package {missing}, which is not installed: "
@@ -95,9 +97,13 @@ def cli() -> None:
 @click.option("--device", metavar="NAME", help="The device's name in topics and events; default: the host's name.")
 @click.option("--camera", metavar="NAME", help='The camera\'s name in topics and events; default: "camera".')
 @click.option("--stdout", is_flag=True, help="Print one JSON event a line.")
-@click.option("--draw", metavar="FILE", help="Write the picture with boxes and emotions: OUT.mp4, or OUT.png of the last frame.")
+@click.option(
+    "--draw", metavar="FILE", help="Write the picture with boxes and emotions: OUT.mp4, or OUT.png of the last frame."
+)
 @click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
-@click.option("--fail-fast", is_flag=True, help="End with exit code 3 when camera or broker do not answer, instead of waiting.")
+@click.option(
+    "--fail-fast", is_flag=True, help="End with exit code 3 when camera or broker do not answer, instead of waiting."
+)
 def run(
     source: str | None,
     model: str | None,
@@ -169,10 +175,6 @@ def call(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("stopped")
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `edge run --stdout | head`: there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _hush_opencv() -> None:

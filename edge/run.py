@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -53,7 +54,8 @@ class Summary:
 
     def __str__(self) -> str:
         rate = f", {self.frames / self.seconds:.1f} frames/s" if self.seconds > 0 else ""
-        parts = [f"{self.frames} frames{rate}", f"{self.with_face} with a face", f"{self.events} events"]
+        frames = "1 frame" if self.frames == 1 else f"{self.frames} frames"
+        parts = [frames + rate, f"{self.with_face} with a face", f"{self.events} events"]
         if self.emotions:
             parts.append(", ".join(f"{label} {count}" for label, count in self.emotions.most_common()))
         if self.broken:
@@ -92,7 +94,9 @@ class Runner:
         fail_fast: bool = False,
     ) -> None:
         if not config.camera:
-            raise InputError("no source: name a camera, a file or a folder with --source, or in edge.toml under [[camera]]")
+            raise InputError(
+                "no source: name a camera, a file or a folder with --source, or in edge.toml under [[camera]]"
+            )
         self.config, self.camera = config, config.camera[0]
         check_level(config.device, "device name")
         check_level(self.camera.name, "camera name")
@@ -105,9 +109,7 @@ class Runner:
         """Process frames until the source ends, the count is reached, or `stop` is set; return what was seen."""
         config = self.config
         classifier = load_model(config.model, threads=config.classify.threads)
-        detector = load_detector(
-            config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads
-        )
+        detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
         stream = new_stream()
         maker = EventMaker(config.device, stream, classifier.info.id, clock_state())
         loop = Loop(detector, classifier, Tracker(config.track.overlap, config.track.keep), maker)
@@ -177,10 +179,21 @@ class Runner:
         self.summary.events += 1
         self.summary.emotions[event.emotion.label or f"not classified ({event.emotion.skipped})"] += 1
         if self._stdout is not None:
-            self._stdout.write(line + "\n")
-            self._stdout.flush()
+            self._print(line)
         if self._publisher is not None:
             self._publisher.event(event.camera, line)
+
+    def _print(self, line: str) -> None:
+        """Write a line; a reader that has gone, as in `edge run --stdout | head`, ends the run quietly."""
+        assert self._stdout is not None
+        try:
+            self._stdout.write(line + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, else Python complains of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            self._stdout = None
+            self._stop.set()
 
     def _retain(self, step: Step) -> None:
         """Say the number of faces and the emotion of the largest; the publisher sends what has changed."""

@@ -18,7 +18,8 @@ class Frame:
         image: `(H, W, 3)` uint8, BGR as OpenCV gives it.
         index: number of the frame in its source, from 0; broken frames count.
         time: wall clock at capture, seconds since the epoch.
-        mono: monotonic clock at capture, seconds.
+        mono: seconds on a clock that never goes back: the monotonic clock at a camera's capture; for a video file that
+            clock at its start plus the frame's place in the file, so that nothing depends on how fast it is read.
         camera: the camera's name.
     """
 

@@ -50,8 +50,8 @@ def measure_framing(
         progress: called with the number of pictures done.
 
     Returns:
-        means over the pictures with a face and their mirror images: landmarks in the unit square; and for detections without landmarks the
-        square's side and centre relative to the box.
+        means over the pictures with a face and their mirror images: landmarks in the unit square; and for detections
+        without landmarks the square's side and centre relative to the box.
 
     Raises:
         InputError: too few faces are found to trust the mean.

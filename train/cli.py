@@ -24,7 +24,9 @@ def group() -> None:
 @click.argument("data")
 @click.option("--name", required=True, help="Name of the run; the same name again goes on with it.")
 @click.option("--network", metavar="TIMM", help="timm's name of the network (default tf_efficientnet_lite0).")
-@click.option("--pretrained", metavar="hub|PATH", help="Start from timm's download, or from a weights file in timm's keys.")
+@click.option(
+    "--pretrained", metavar="hub|PATH", help="Start from timm's download, or from a weights file in timm's keys."
+)
 @click.option("--epochs", type=int, help="Times through the data (default 20).")
 @click.option("--early-epochs", type=int, help="How many of them use small pictures first (default 0).")
 @click.option("--early-size", type=int, help="Side of those, pixels (default 64).")
@@ -58,14 +60,19 @@ def fit_command(data: str, name: str, threads: int | None, **options: Any) -> No
         earlier = config_from(stored)
         changed = [f.name for f in fields(earlier) if f.name in given and getattr(earlier, f.name) != given[f.name]]
         if changed:
-            raise InputError(f"{run.folder}: this run was begun with another {', '.join(changed)}; choose another --name")
+            raise InputError(
+                f"{run.folder}: this run was begun with another {', '.join(changed)}; choose another --name"
+            )
         config = replace(earlier, data=data)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     if run.last.exists():
         click.echo(f"going on with {run.folder}", err=True)
     with _bar() as bar:
         best = fit(config, run, _Report(bar))
-    click.echo(f"{run.folder}: best epoch {best['epoch']}, dev accuracy {best['dev_accuracy']}, macro F1 {best['dev_macro_f1']}")
+    click.echo(
+        f"{run.folder}: best epoch {best['epoch']}, dev accuracy {best['dev_accuracy']}, "
+        f"macro F1 {best['dev_macro_f1']}"
+    )
 
 
 @group.command("export")
@@ -74,7 +81,9 @@ def fit_command(data: str, name: str, threads: int | None, **options: Any) -> No
 @click.option("--name", help="Name of the model (default: the run's).")
 @click.option("--data", help="Where the run's data is now, when it has moved.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights.")
-@click.option("--faces", type=click.IntRange(min=100), default=3000, show_default=True, help="Pictures for the crop template.")
+@click.option(
+    "--faces", type=click.IntRange(min=100), default=3000, show_default=True, help="Pictures for the crop template."
+)
 def export_command(run_name: str, out: str, name: str | None, data: str | None, licence: str, faces: int) -> None:
     """Write the best weights of RUN as a float ONNX that keeps the model file contract, and as fp16 safetensors.
 

@@ -57,7 +57,9 @@ def deliver(
     network = build(config.network, len(labels), drop=config.drop, drop_path=config.drop_path)
     network.load_state_dict(load_tensors(run.best)[0])
     parent = parent_bytes(network, parent_metadata(_without_paths(config), recorded, labels, gray))
-    network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in load(parent).items()})
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in load(parent).items()}
+    )
     stages.stage("choosing temperature and threshold on dev")
     choice = choose_on_dev(logits(network, split.dev, config.size, torch.device("cpu")), split.dev.targets)
     sample = np.sort(np.random.default_rng(0).permutation(len(split.train))[:faces])
@@ -74,10 +76,11 @@ def deliver(
     paths = write_model(out, name, to_onnx(model, info), parent)
     record = {
         "run": recorded, "epochs": run.read_metrics(), "config": _without_paths(config),
-        "temperature": {"value": choice.temperature, "dev_nll_before": choice.dev_nll_before, "dev_nll_after": choice.dev_nll_after},
-        "threshold": choice.threshold,
+        "temperature": choice.temperature, "dev_nll_before": choice.dev_nll_before,
+        "dev_nll_after": choice.dev_nll_after, "threshold": choice.threshold,
         "template": {
-            "points": framing.crop.template.round(4).tolist(), "margin": framing.crop.margin, "offset": framing.crop.offset,
+            "points": framing.crop.template.round(4).tolist(), "margin": framing.crop.margin,
+            "offset": framing.crop.offset,
             "found": framing.found, "looked_at": framing.looked_at, "spread": round(framing.spread, 4),
         },
         "accuracy": info.accuracy,

@@ -9,6 +9,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -111,7 +112,7 @@ def parent_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:
 
 def to_onnx(model: Deployed, info: ModelInfo) -> bytes:
     """Return the float ONNX with the contract's metadata inside."""
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     example = torch.zeros(2, info.crop.size, info.crop.size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The TorchScript exporter is named deprecated, and says what it does not fold; it is the one whose graphs
@@ -162,7 +163,7 @@ def choose_on_dev(logits: np.ndarray, targets: np.ndarray) -> Choice:
 
 
 def confidence_of_even_odds(confidence: np.ndarray, correct: np.ndarray, width: float = 0.05) -> float:
-    """Return the highest confidence (a step of 0.01) around which answers are wrong as often as right; 0 if there is none."""
+    """Return the highest confidence, in steps of 0.01, around which answers are more often wrong than right; else 0."""
     threshold = 0.0
     for value in np.arange(0.2, 0.8, 0.01):
         near = np.abs(confidence - value) <= width
@@ -184,7 +185,9 @@ def write_model(folder: Path, stem: str, graph: bytes, parent: bytes) -> tuple[P
     return paths
 
 
-def parent_metadata(config: dict[str, object], data: dict[str, object], labels: tuple[str, ...], gray: bool) -> dict[str, str]:
+def parent_metadata(
+    config: dict[str, object], data: dict[str, object], labels: tuple[str, ...], gray: bool
+) -> dict[str, str]:
     """Return what the parent file says of itself: enough to build the network again and to know where it comes from."""
     return {
         "network": str(config["network"]), "labels": json.dumps(labels), "input_size": str(config["size"]),

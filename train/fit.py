@@ -102,7 +102,7 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(config, len(faces.labels), len(split.train) // config.batch, device)
-    rows: list[dict[str, object]] = list(run.read_metrics())
+    rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics()]
     start = trainer.restore(run.last) if run.last.exists() else 0
     rows = rows[:start]
     for epoch in range(start, config.epochs):
@@ -140,7 +140,7 @@ class Trainer:
         network = build(
             config.network, classes, pretrained=config.pretrained, drop=config.drop, drop_path=config.drop_path
         )
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.rate, config.head_rate, config.decay))
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
@@ -215,10 +215,8 @@ class Trainer:
         return int(metadata["epoch"])
 
 
-def batches(
-    faces: FaceSet, config: FitConfig, epoch: int, size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield an epoch's batches, augmented: `(B, size, size[, 3])` uint8 and `(B,)` int64. The last short one is left out."""
+def batches(faces: FaceSet, config: FitConfig, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield an epoch's augmented batches, `(B, size, size[, 3])` uint8 and `(B,)` int64, but for a last short one."""
     order = np.random.default_rng([config.seed, epoch]).permutation(len(faces))
     for start in range(0, len(order) - config.batch + 1, config.batch):
         chosen = order[start : start + config.batch]

@@ -14,7 +14,9 @@ GRAY = (0.299, 0.587, 0.114)
 """ITU-R BT.601 luma weights of R, G, B: what OpenCV and PIL make gray with."""
 
 
-def build(name: str, classes: int, *, pretrained: str | None = None, drop: float = 0.0, drop_path: float = 0.0) -> nn.Module:
+def build(
+    name: str, classes: int, *, pretrained: str | None = None, drop: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
     """Build a network that maps `(N, 3, S, S)` float32 in -1..1 to `(N, classes)` logits.
 
     Args:
@@ -69,16 +71,24 @@ def _create(name: str, options: dict[str, object]) -> nn.Module:
 
 def _quiet_head(network: nn.Module) -> nn.Module:
     """Start the new classifier near zero: pretrained features are large, and a loud head's first loss is above 7."""
-    head = network.get_classifier() if hasattr(network, "get_classifier") else None
+    head = _classifier(network)
     if isinstance(head, nn.Linear):
         nn.init.normal_(head.weight, std=0.01)
         nn.init.zeros_(head.bias)
     return network
 
 
+def _classifier(network: nn.Module) -> nn.Module | None:
+    """Return the last layer, where the network names it as timm's do."""
+    get = getattr(network, "get_classifier", None)
+    found = get() if callable(get) else None
+    return found if isinstance(found, nn.Module) else None
+
+
 def parameter_groups(network: nn.Module, rate: float, head_rate: float, decay: float) -> list[dict[str, object]]:
-    """Split the parameters into body and head (the new classifier learns faster), and leave norms and biases undecayed."""
-    head = {id(p) for p in network.get_classifier().parameters()} if hasattr(network, "get_classifier") else set()
+    """Split the parameters into body and head, which learns faster, and leave norms and biases undecayed."""
+    classifier = _classifier(network)
+    head = {id(p) for p in classifier.parameters()} if classifier is not None else set()
     groups: list[dict[str, object]] = []
     for is_head in (False, True):
         for is_matrix in (False, True):

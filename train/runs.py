@@ -80,7 +80,9 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{self.folder}: another process is training in it; wait, or choose another --name") from None
+            raise InputError(
+                f"{self.folder}: another process is training in it; wait, or choose another --name"
+            ) from None
 
     def read_config(self) -> dict[str, Any] | None:
         """Return the configuration written at the run's start, or None for a new run."""

@@ -19,7 +19,7 @@ def make_importable() -> None:
     if "torchvision" in sys.modules:
         return
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -33,7 +33,7 @@ def make_importable() -> None:
         import torchvision.extension
 
         torchvision.extension._has_ops = lambda: True
-        import torchvision  # noqa: F401
+        import torchvision
 
 
 def _nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:

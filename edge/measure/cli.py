@@ -20,12 +20,27 @@ from edge.errors import InputError
     "--label-map", "pairs", multiple=True, metavar="FOLDER=LABEL",
     help="What a folder of another name means; an empty LABEL leaves it out. May be repeated.",
 )  # fmt: skip
-@click.option("--detect", is_flag=True, help="Whole pictures: find the face first; without it each picture is a ready crop.")
-@click.option("--min-face", type=click.IntRange(min=12), default=40, show_default=True, help="With --detect: smallest face, pixels.")
+@click.option(
+    "--detect", is_flag=True, help="Whole pictures: find the face first; without it each picture is a ready crop."
+)
+@click.option(
+    "--min-face",
+    type=click.IntRange(min=12),
+    default=40,
+    show_default=True,
+    help="With --detect: smallest face, pixels.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Processor threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    model: str, data: str, split: str | None, pairs: tuple[str, ...], detect: bool, min_face: int, threads: int, as_json: bool
+    model: str,
+    data: str,
+    split: str | None,
+    pairs: tuple[str, ...],
+    detect: bool,
+    min_face: int,
+    threads: int,
+    as_json: bool,
 ) -> None:
     """Score a model file on labelled pictures, through the device's own runtime.
 
@@ -45,7 +60,9 @@ def command(
     classifier = load_model(Path(model), threads=threads)
     pictures = open_labelled(data, labels=classifier.info.labels, label_map=parse_label_map(pairs), split=split)
     detector = load_detector(min_face=min_face, threads=threads) if detect else None
-    with click.progressbar(length=len(pictures), label="pictures", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with click.progressbar(
+        length=len(pictures), label="pictures", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
         result = evaluate(classifier, pictures, detector=detector, progress=_advance(bar))
     click.echo(json.dumps(result, indent=2) if as_json else as_text(result))
     if not result["n"]:
@@ -65,4 +82,4 @@ def parse_label_map(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise InputError(f'--label-map {pair}: write it as FOLDER=LABEL, such as "afraid=fear"')
-    return dict(pair.split("=", 1) for pair in pairs)  # type: ignore[misc]
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -34,8 +34,8 @@ def evaluate(
         progress: called with the number of pictures done.
 
     Returns:
-        what `edge.measure.scores.score` gives over the scored pictures, and `model`, `data`, `mode`, `unreadable` (names)
-        and, with a detector, `without_face` (count) and `accuracy_of_all` (a picture without a face counts as wrong).
+        what `edge.measure.scores.score` gives over the scored pictures, and `model`, `data`, `mode`, `unreadable`
+        (names) and, with a detector, `without_face` (count) and `accuracy_of_all` (a picture without a face is wrong).
     """
     crop = classifier.info.crop
     unreadable: list[str] = []
@@ -101,7 +101,9 @@ def as_text(result: dict[str, object]) -> str:
 
 def _lines(result: dict[str, object]) -> Iterator[str]:
     labels, per_class, confusion = result["labels"], result["per_class"], result["confusion"]
-    assert isinstance(labels, list) and isinstance(per_class, dict) and isinstance(confusion, list)
+    assert isinstance(labels, list)
+    assert isinstance(per_class, dict)
+    assert isinstance(confusion, list)
     yield f"{result['model']} on {result['data']}, {result['mode']}: {result['n']} pictures"
     for key in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
         yield f"  {key:<18}{_figure(result[key])}"
@@ -110,10 +112,13 @@ def _lines(result: dict[str, object]) -> Iterator[str]:
     unreadable = result["unreadable"]
     assert isinstance(unreadable, list)
     if unreadable:
-        yield f"  {'unreadable':<18}{len(unreadable)}: {', '.join(unreadable[:3])}{' ...' if len(unreadable) > 3 else ''}"
+        named = ", ".join(unreadable[:3]) + (" ..." if len(unreadable) > 3 else "")
+        yield f"  {'unreadable':<18}{len(unreadable)}: {named}"
     width = max(len(label) for label in labels) + 2
     yield ""
-    yield f"{'class':<{width}}precision  recall      f1  support   predicted as " + " ".join(f"{n[:7]:>7}" for n in labels)
+    yield f"{'class':<{width}}precision  recall      f1  support   predicted as " + " ".join(
+        f"{n[:7]:>7}" for n in labels
+    )
     for label, row in zip(labels, confusion, strict=True):
         figures = per_class[label]
         shares = "  ".join(f"{_figure(figures[key]):>6}" for key in ("precision", "recall", "f1"))

@@ -42,4 +42,6 @@ def load_model(path: str | Path | None = None, *, threads: int = 1) -> Classifie
         from edge.model.onnx import OnnxClassifier
 
         return OnnxClassifier(file, threads)
-    raise InputError(f'{file}: a model file ends in .onnx; make one with "edge train export" and "edge calibrate quantize"')
+    raise InputError(
+        f'{file}: a model file ends in .onnx; make one with "edge train export" and "edge calibrate quantize"'
+    )

@@ -169,7 +169,12 @@ def _crop(text: str) -> tuple[float, tuple[float, float], np.ndarray]:
         margin, offset = float(crop["margin"]), (float(crop["offset"][0]), float(crop["offset"][1]))
     except (KeyError, TypeError, ValueError, IndexError):
         raise expected from None
-    if template.shape != (5, 2) or not np.isfinite(template).all() or not 0.1 <= margin <= 10 or np.ptp(template) < 0.05:
+    if (
+        template.shape != (5, 2)
+        or not np.isfinite(template).all()
+        or not 0.1 <= margin <= 10
+        or np.ptp(template) < 0.05
+    ):
         raise expected
     if not all(math.isfinite(v) and abs(v) <= 2 for v in offset):
         raise expected

@@ -28,7 +28,9 @@ def open_session(data: bytes, name: str, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common class
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise InputError(f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {reason}") from None
+        raise InputError(
+            f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {reason}"
+        ) from None
 
 
 class OnnxClassifier:

@@ -71,7 +71,9 @@ def open_source(
 
         return Images(path, camera)
     if not path.exists():
-        raise InputError(f"source {source}: no such file or folder (a camera is named by its number, or as /dev/video0)")
+        raise InputError(
+            f"source {source}: no such file or folder (a camera is named by its number, or as /dev/video0)"
+        )
     from edge.sources.video import Video
 
     return Video(path, camera)

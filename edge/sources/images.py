@@ -13,7 +13,7 @@ from edge.values import Frame
 
 
 class Images:
-    """An image, or the images directly in a folder in the order of their names. Broken ones are counted and left out."""
+    """An image, or the images of a folder in the order of their names. Broken ones are counted and left out."""
 
     live = False
 

@@ -31,20 +31,27 @@ class Video:
         self.fps = fps if 0 < fps < 1000 else None
         self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._path = path
+        self._any = False
+        self._start = time.monotonic()
 
     def read(self) -> Frame | None:
         """Return the next frame that can be decoded, or None at the end."""
-        for _ in range(MOST_BROKEN_IN_A_ROW):
+        for failed in range(MOST_BROKEN_IN_A_ROW):
             got, image = self._capture.read()
             index, self._index = self._index, self._index + 1
             if got and image is not None:
-                return Frame(image, index, time.time(), time.monotonic(), self.camera)
-            if index >= self._count:  # a container may state no count at all, or one too high or too low
+                self.broken += failed
+                self._any = True
+                return Frame(image, index, time.time(), self._mono(index), self.camera)
+            # A container may state no count, or one a few frames too high: only what a good frame follows was broken.
+            if index >= self._count:
                 break
-            self.broken += 1
-        if self._index - 1 == self.broken:
+        if not self._any:
             raise InputError(f"source {self._path}: not one of its frames can be decoded")
         return None
+
+    def _mono(self, index: int) -> float:
+        return self._start + index / self.fps if self.fps else time.monotonic()
 
     def close(self) -> None:
         """Close the file."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.errors import InputError
 from edge.align import ready_crop
+from edge.errors import InputError
 from edge.measure.folders import LabelledPictures, find_splits, open_labelled
 from edge.values import EMOTIONS
 
@@ -61,7 +61,7 @@ class FaceSet:
 
 
 def open_faces(source: str | Path, label_map: dict[str, str] | None = None, size: int = 96) -> FaceSet:
-    """Read labelled faces from `fer2013.csv`, a folder per class, or a zip of it, with `train`/`test` folders or without.
+    """Read labelled faces from `fer2013.csv`, a folder per class, or a zip of it, with or without `train`/`test`.
 
     Args:
         source: the file or folder.

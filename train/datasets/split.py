@@ -1,4 +1,4 @@
-"""The split that choices are made on: `dev`, a fixed tenth of the training split, with near-duplicates kept together."""
+"""The split that choices are made on: `dev`, a fixed tenth of the training split, near-duplicates kept together."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Carries a model and its configuration to a device, and back: bundles, images, push, inventory."""

@@ -1,0 +1,53 @@
+"""What leaves the device: events and retained values, to an MQTT broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge.broker import BrokerAddress, Credentials
+
+
+class Publisher(Protocol):
+    """Takes what the loop has to say and never makes it wait."""
+
+    def start(self) -> None:
+        """Begin to connect."""
+
+    def event(self, camera: str, payload: str) -> None:
+        """Send one event, JSON as text. The seam at which a durable spool comes between loop and broker."""
+
+    def state(self, camera: str, state: Mapping[str, Any]) -> None:
+        """Tell a camera's state."""
+
+    def faces(self, camera: str, count: int) -> None:
+        """Tell how many faces a camera sees."""
+
+    def emotion(self, camera: str, label: str) -> None:
+        """Tell the label of a camera's largest face."""
+
+    def info(self, info: Mapping[str, Any]) -> None:
+        """Tell what the device is: version, models, cameras."""
+
+    def close(self, timeout: float = 5.0) -> int:
+        """Say offline and end; return how many events were not delivered."""
+
+
+def open_publisher(
+    address: BrokerAddress,
+    device: str,
+    *,
+    credentials: Credentials | None = None,
+    ca_file: str | Path | None = None,
+    fail_fast: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+) -> Publisher:
+    """Return a publisher for a broker, not yet started; paho is imported only here.
+
+    Raises:
+        InputError: the device's name is no topic level, or the CA file cannot be used.
+    """
+    from edge.publish.mqtt import MqttPublisher
+
+    return MqttPublisher(address, device, credentials=credentials, ca_file=ca_file, fail_fast=fail_fast, log=log)

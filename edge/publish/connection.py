@@ -1,0 +1,367 @@
+"""One MQTT connection, kept up for ever by one thread of its own: who sends and who listens both stand on it.
+
+paho's client is driven through its external-loop calls, so that only this thread ever touches it: no lock is shared
+with a caller, and whatever a broker sends ends at most the connection, never the thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.broker import BrokerAddress, Credentials
+from edge.errors import OutsideError
+from edge.publish.handler import Handler, Heard
+from edge.publish.refusal import (
+    TAKEN_OVER,
+    UNSUPPORTED_VERSION,
+    tls_context,
+    why_ended,
+    why_not_reached,
+    why_refused,
+    why_thrown_out,
+)
+
+V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+
+FIRST_DELAY, LONGEST_DELAY = 1.0, 120.0
+"""Back-off between two tries, seconds: doubled by each failure."""
+STEADY = 5.0
+"""Seconds that a connection must last to reset the back-off: two clients of one name throw each other out."""
+FLAPS = 2
+"""Connections in a row that did not last after which it is said once, and no longer each time."""
+KEEPALIVE = 30
+"""Seconds; a broker misses a dead peer after one and a half of it."""
+ANSWER_WITHIN: dict[MQTTProtocolVersion, float] = {V5: 3.0, V311: 10.0}
+"""Seconds for the broker's first answer. Version 5 gets few: amqtt 0.12.1 neither answers nor hangs up on a version 5
+client with a last will, and would not be asked again with 3.1.1 before they are over."""
+WINDOW = 100
+"""Messages under way at once, unless the broker allows fewer."""
+TURN = 1.0
+"""Seconds that the thread sleeps at most while connected; paho's keepalive wants to be looked at."""
+SESSION_KEPT = 300
+"""Seconds for which a broker keeps what it could not deliver to a listener (version 5)."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Why a try or a connection ended. `kind` is what is said once an outage; `other_version`: worth another try."""
+
+    kind: str
+    text: str
+    other_version: bool = False
+    lasted: float | None = None
+
+
+class Connection:
+    """Connects, and connects again, with back-off, until it is told to stop.
+
+    Args:
+        address: the broker.
+        client_id: our name at the broker.
+        handler: what is done with the connection.
+        credentials: user name and password, or None.
+        ca_file: PEM file of the certificate authority, for `mqtts` with a certificate of one's own.
+        will: topic and payload that the broker publishes, retained, when we vanish.
+        keep_session: ask the broker to keep for some minutes what it cannot deliver to us (version 5 only).
+        fail_fast: give up when the first try fails.
+        log: takes one line for a person; called in the connection's thread.
+        first_delay: seconds before the second try; doubled up to `LONGEST_DELAY`.
+
+    Raises:
+        InputError: the CA file cannot be used, or is given for a connection without TLS.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        handler: Handler,
+        *,
+        credentials: Credentials | None = None,
+        ca_file: str | Path | None = None,
+        will: tuple[str, str] | None = None,
+        keep_session: bool = False,
+        fail_fast: bool = False,
+        log: Callable[[str], None],
+        first_delay: float = FIRST_DELAY,
+    ) -> None:
+        self.address = address
+        self._client_id = client_id
+        self._handler = handler
+        self._credentials = credentials
+        self._tls = tls_context(address, ca_file)
+        self._will = will
+        self._keep_session = keep_session
+        self._fail_fast = fail_fast
+        self._log = log
+        self._first_delay = first_delay
+        self._version = self._speaking = V5
+        self._was_connected = False
+        self._short_lived = 0
+        self._said: set[str] = set()
+        self._first_try = threading.Event()
+        self._first_failure: str | None = None
+        self._hurry = threading.Event()
+        self._stop = threading.Event()
+        self._clean = False
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect; returns at once unless `fail_fast`, which waits for the first try's end.
+
+        Raises:
+            OutsideError: with `fail_fast`, the broker did not answer or refused.
+        """
+        self._thread.start()
+        if not self._fail_fast:
+            return
+        self._first_try.wait()
+        if self._first_failure is not None:
+            raise OutsideError(self._first_failure)
+
+    def wake(self) -> None:
+        """Make the thread take a turn now. Safe from any thread; never blocks."""
+        # A full pair has woken it already; a closed one has no thread to wake.
+        with contextlib.suppress(OSError):
+            self._wake_writer.send(b"\0")
+
+    def hurry(self) -> None:
+        """End the wait for the next try: there is this one, and it is the last."""
+        self._hurry.set()
+        self.wake()
+
+    def stop(self, *, clean: bool, within: float) -> None:
+        """End the connection and wait up to `within` seconds for its thread.
+
+        Args:
+            clean: say goodbye; otherwise the socket is shut and the broker publishes the last will.
+            within: seconds; a thread that still waits for a name or a far host is left behind as a daemon.
+        """
+        self._clean = clean
+        self._stop.set()
+        self.hurry()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+        else:
+            self._wake_reader.close()
+            self._wake_writer.close()
+
+    def _run(self) -> None:
+        delay = self._first_delay
+        try:
+            while not self._stop.is_set():
+                last = self._hurry.is_set()
+                end = self._try_versions()
+                if not self._first_try.is_set():
+                    self._first_failure = end.text
+                    self._first_try.set()
+                if self._stop.is_set() or last or (self._fail_fast and not self._was_connected):
+                    return
+                if end.lasted is not None and end.lasted >= STEADY:
+                    delay, self._short_lived = self._first_delay, 0
+                    self._said.clear()
+                elif end.lasted is not None:
+                    self._short_lived += 1
+                    if self._short_lived == FLAPS:
+                        end = _End("taken", f"{end.text} {FLAPS} times at once: {why_thrown_out(self._client_id)}")
+                self._say(end.kind, f"{end.text}; trying again, and waiting up to {LONGEST_DELAY:.0f} s between tries")
+                self._hurry.wait(delay)
+                delay = min(delay * 2, LONGEST_DELAY)
+        finally:
+            self._first_try.set()
+            self._handler.ended()
+            self._wake_reader.close()
+            self._wake_writer.close()
+
+    def _try_versions(self) -> _End:
+        """One try: with the version that worked last, and at once with the other when the broker wants that."""
+        end = self._talk(self._version, because=None)
+        if end.other_version and not self._stop.is_set():
+            end = self._talk(V311 if self._version == V5 else V5, because=end)
+        return end
+
+    def _talk(self, version: MQTTProtocolVersion, because: _End | None) -> _End:
+        """Connect and stay until the connection ends. `because`: the end of the try with the other version."""
+        self._speaking = version
+        heard = Heard()
+        client = self._new_client(version, heard)
+        try:
+            self._connect(client, version)
+        except (OSError, ValueError) as error:
+            return _End("away", f"broker {self.address.server}: {why_not_reached(error)}")
+        try:
+            refused = self._wait_for_answer(client, version, heard)
+            if refused is not None:
+                return refused
+            if because is not None and because.kind == "version":
+                # Refused in so many words, it stays refused; a mere hang-up may have been a broker that was starting.
+                self._version = version
+            self._say_connected(version)
+            since = time.monotonic()
+            try:
+                text = self._stay(client, heard)
+            finally:
+                self._handler.disconnected()
+            kind = "taken" if heard.goodbye is not None and heard.goodbye.value == TAKEN_OVER else "away"
+            return _End(kind, f"broker {self.address.server}: {text}", lasted=time.monotonic() - since)
+        finally:
+            _shut(client)
+
+    def _new_client(self, version: MQTTProtocolVersion, heard: Heard) -> Client:
+        clean = None if version == V5 else True
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            clean_session=clean,
+            protocol=version,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(WINDOW)
+        client.on_connect, client.on_disconnect = heard.on_connect, heard.on_disconnect
+        client.on_publish, client.on_subscribe, client.on_message = (
+            heard.on_publish,
+            heard.on_subscribe,
+            heard.on_message,
+        )
+        if self._credentials is not None:
+            client.username_pw_set(self._credentials.username, self._credentials.password)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        if self._will is not None:
+            client.will_set(self._will[0], self._will[1], qos=1, retain=True)
+        return client
+
+    def _connect(self, client: Client, version: MQTTProtocolVersion) -> None:
+        if version != V5:
+            client.connect(self.address.host, self.address.port, KEEPALIVE)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        if self._keep_session:
+            properties.SessionExpiryInterval = SESSION_KEPT
+        fresh = not (self._keep_session and self._was_connected)
+        client.connect(self.address.host, self.address.port, KEEPALIVE, clean_start=fresh, properties=properties)
+
+    def _wait_for_answer(self, client: Client, version: MQTTProtocolVersion, heard: Heard) -> _End | None:
+        """Wait for the broker's CONNACK; None when it took us."""
+        server = self.address.server
+        patience = ANSWER_WITHIN[version]
+        deadline = time.monotonic() + patience
+        trouble = None
+        while heard.answer is None and trouble is None:
+            if self._stop.is_set():
+                return _End("away", f"broker {server}: stopped before it answered")
+            if time.monotonic() > deadline:
+                text = f"broker {server}: took the connection but did not answer within {patience:.0f} s"
+                return _End("away", text, other_version=version == V5)
+            trouble = self._turn(client)
+        if heard.answer is None:
+            text = f"broker {server}: hung up on MQTT {_spoken(version)}: is it an MQTT broker, with TLS or without?"
+            return _End("away", text, other_version=True)
+        reason = heard.answer[0]
+        if not reason.is_failure:
+            return None
+        if reason.value == UNSUPPORTED_VERSION:
+            return _End("version", f"broker {server}: refused MQTT {_spoken(version)}", other_version=True)
+        text = f"broker {server}: {why_refused(reason, self._credentials)}"
+        return _End(f"refused {reason.value}", text)
+
+    def _stay(self, client: Client, heard: Heard) -> str:
+        """Be connected until something ends it; return what did."""
+        self._was_connected = True
+        self._first_try.set()
+        answer = heard.answer[1] if heard.answer else None
+        self._handler.connected(client, min(WINDOW, getattr(answer, "ReceiveMaximum", WINDOW)))
+        self._handler.turn(client)
+        while True:
+            trouble = self._turn(client)
+            calls, heard.calls = heard.calls, []
+            for call in calls:
+                call(self._handler)
+            if trouble is not None:
+                return trouble if heard.goodbye is None else why_ended(heard.goodbye, self._client_id)
+            if self._stop.is_set():
+                if self._clean:
+                    self._say_goodbye(client)
+                return "closed"
+            if client.socket() is not None:
+                self._handler.turn(client)
+
+    def _turn(self, client: Client) -> str | None:
+        """Wait for the socket or a wake-up and let paho read and write; a text when the connection is gone."""
+        connection = client.socket()
+        if connection is None:
+            return "the connection was lost"
+        buffered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        try:
+            writing: list[Any] = [connection] if client.want_write() else []
+            readable, _, _ = select.select([connection, self._wake_reader], writing, [], 0 if buffered else TURN)
+            if self._wake_reader in readable:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_reader.recv(4096)
+            if connection in readable or buffered:
+                client.loop_read()
+            if client.want_write():
+                client.loop_write()
+            client.loop_misc()
+        except Exception as error:
+            # A parser that trips over what a broker sent raises whatever it likes; the connection is of no use then.
+            return f"the connection broke ({type(error).__name__}: {error})"
+        return None
+
+    def _say_goodbye(self, client: Client) -> None:
+        properties = None
+        if self._keep_session and self._speaking == V5:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+        client.disconnect(properties=properties)
+        deadline = time.monotonic() + TURN
+        while client.socket() is not None and time.monotonic() < deadline and self._turn(client) is None:
+            pass
+
+    def _say_connected(self, version: MQTTProtocolVersion) -> None:
+        if self._short_lived >= FLAPS:
+            return
+        if self._said:
+            self._tell(f"broker {self.address.server}: connected again")
+        elif not self._was_connected and version != V5:
+            self._tell(f"broker {self.address.server}: it does not speak MQTT 5, connected with {_spoken(version)}")
+        self._said.clear()
+
+    def _say(self, kind: str, text: str) -> None:
+        """Say each kind of trouble once an outage."""
+        if kind not in self._said:
+            self._said.add(kind)
+            self._tell(text)
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self._log(line)
+
+
+def _shut(client: Client) -> None:
+    """Close the socket without a goodbye; nothing is left to do after a clean end."""
+    connection = client.socket()
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.close()
+
+
+def _spoken(version: MQTTProtocolVersion) -> str:
+    return "5" if version == V5 else "3.1.1"

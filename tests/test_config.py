@@ -1,0 +1,98 @@
+"""edge.toml: defaults, every kind of mistake, and that the command line wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.config import Config, load_config, override
+from edge.errors import InputError
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    """Read a configuration from text."""
+    path = tmp_path / "edge.toml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def test_empty_is_all_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == Config() == load_config(None)
+
+
+def test_all_keys(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        device = "hall"
+        model = "m.onnx"
+        [[camera]]
+        source = "/dev/video2"
+        name = "front"
+        [detect]
+        detector = "mtcnn"
+        min_face = 60
+        threads = 2
+        [classify]
+        threads = 2
+        [track]
+        overlap = 0.4
+        keep = 2
+        [mqtt]
+        broker = "mqtt://localhost/emotion"
+        username = "hall"
+        password_file = "/secret"
+        ca_file = "/ca.pem"
+        """,
+    )
+    assert config.device == "hall"
+    assert config.camera[0].name == "front"
+    assert config.camera[0].source == "/dev/video2"
+    assert config.detect.min_face == 60
+    assert config.track.keep == 2.0
+    assert config.mqtt.ca_file == "/ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('devise = "x"', 'unknown key "devise"; did you mean "device"?'),
+        ("[detect]\nmin_fase = 3", 'unknown key "detect.min_fase"; did you mean "min_face"?'),
+        ("[zzz]", 'unknown key "zzz"; known here: device'),
+        ("device = 3", '"device" is 3: expected text in quotes'),
+        ("[detect]\nmin_face = 40.5", "expected a whole number"),
+        ("[detect]\nmin_face = true", "expected a whole number"),
+        ("[detect]\nmin_face = 5", "detect.min_face is 5: it must be at least 12"),
+        ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
+        ("[track]\nkeep = nan", "track.keep is nan"),
+        ("detect = 3", '"detect" must be a table'),
+        ('camera = "0"', '"camera" must be an array of tables, [[camera]]'),
+        ("[[camera]]\nname = 'x'", 'no "source"'),
+        ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'", "this version reads one camera"),
+        ("device = ", "not readable as TOML"),
+    ],
+)
+def test_mistakes_are_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text)
+    assert says in str(caught.value)
+    assert "edge.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "edge.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_config(tmp_path / "edge.toml")
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    config = load(tmp_path, 'device = "hall"\n[[camera]]\nsource = "0"\nname = "front"\n[mqtt]\nbroker = "mqtt://a"')
+    changed = override(config, source="1", broker="mqtt://b")
+    assert (changed.camera[0].source, changed.camera[0].name, changed.mqtt.broker) == ("1", "front", "mqtt://b")
+    assert changed.device == "hall"
+    assert override(Config(), source="clip.mp4").camera[0].name == "camera"
+    assert override(Config()).camera == ()
