@@ -61,7 +61,7 @@ def test_load_detector_says_what_it_knows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pnet\.onnx: no such file"):
         Mtcnn(models=tmp_path)
     (tmp_path / "pnet.onnx").write_bytes(b"no model")
-    with pytest.raises(InputError, match=r"pnet\.onnx: not a model that runs") as caught:
+    with pytest.raises(InputError, match=r"pnet\.onnx is no ONNX file") as caught:
         Mtcnn(models=tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -29,8 +30,8 @@ from train.runs import Run, load_tensors, write_whole
 class Stages(Protocol):
     """Shows a long job's stages."""
 
-    def stage(self, text: str, total: int | None = None) -> object:
-        """Begin a stage."""
+    def stage(self, text: str, total: int | None = None) -> Callable[[int], None]:
+        """Begin a stage; return what takes the number done."""
 
 
 def deliver(
@@ -64,7 +65,7 @@ def deliver(
     choice = choose_on_dev(logits(network, split.dev, config.size, torch.device("cpu")), split.dev.targets)
     sample = np.sort(np.random.default_rng(0).permutation(len(split.train))[:faces])
     moved = stages.stage("measuring the crop template", len(sample))
-    framing = measure_framing(split.train.images[sample], load_detector(), config.size, moved)  # type: ignore[arg-type]
+    framing = measure_framing(split.train.images[sample], load_detector(), config.size, moved)
     model = deployable(network, size=config.size, gray=gray, temperature=choice.temperature)
     info = ModelInfo(
         name=name, network=config.network, precision="fp32", labels=labels, crop=framing.crop, gray=gray,

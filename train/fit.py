@@ -97,11 +97,11 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
         split = Split(split.train.take(np.sort(chosen)), split.dev, split.test, split.left_out)
     if len(split.train) < config.batch or not len(split.dev):
         raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
-    run.write_config(config)
-    run.write_json("data.json", {**split.describe(), "labels": faces.labels, "gray": faces.gray})
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(config, len(faces.labels), len(split.train) // config.batch, device)
+    run.write_config(config)
+    run.write_json("data.json", {**split.describe(), "labels": faces.labels, "gray": faces.gray})
     rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics()]
     start = trainer.restore(run.last) if run.last.exists() else 0
     rows = rows[:start]

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from edge.detect.area import AreaSampler
 from edge.detect.boxes import shift, square, suppress, suppress_inner, windows
 from edge.errors import InputError
+from edge.session import open_session
 from edge.values import Face
 
 MODELS = Path(__file__).parent.parent / "models" / "mtcnn"
@@ -138,11 +139,4 @@ def _check(image: np.ndarray) -> None:
 def _load(path: Path, threads: int) -> ort.InferenceSession:
     if not path.is_file():
         raise InputError(f'{path}: no such file; make it with "edge train export-mtcnn"')
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no class of their own
-        reason = str(error).splitlines()[0]
-        raise InputError(f'{path}: not a model that runs ({reason}); make it with "edge train export-mtcnn"') from None
+    return open_session(path.read_bytes(), str(path), threads)

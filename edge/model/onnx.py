@@ -6,31 +6,10 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from edge.errors import InputError
 from edge.model.contract import ModelInfo, read_metadata
-
-
-def open_session(data: bytes, name: str, threads: int) -> ort.InferenceSession:
-    """Start an ONNX Runtime session on the processor.
-
-    Raises:
-        InputError: the bytes are no ONNX model that this runtime can run.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # Threads that spin between two frames take the processor from the camera and from each other.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common class
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {reason}"
-        ) from None
+from edge.session import open_session
 
 
 class OnnxClassifier:
