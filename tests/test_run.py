@@ -80,6 +80,14 @@ def test_a_program_gets_the_same_in_a_few_lines(portrait: Path) -> None:
     assert step.faces[0].track == 1
 
 
+def test_every_exported_name_stays_what_it_is() -> None:
+    """A module of the same name would take a function's place after the first import."""
+    for name in edge.__all__:
+        first, second = getattr(edge, name), getattr(edge, name)
+        assert first is second
+        assert not isinstance(first, type(sys)), name
+
+
 def test_max_frames(portrait_clip: Path) -> None:
     done = run("run", "--source", str(portrait_clip), "--stdout", "--max-frames", "5")
     assert [e["frame"] for e in events_of(done.stdout)] == [0, 1, 2, 3, 4, 4]
