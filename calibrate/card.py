@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import InputError
+from edge.files import write_whole
 from edge.measure.evaluate import evaluate
 from edge.measure.folders import open_labelled
 from edge.model import load_model
 from edge.model.contract import ModelInfo
-from train.runs import write_whole
 
 
 def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Path, out: Path) -> tuple[Path, Path]:

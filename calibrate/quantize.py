@@ -11,13 +11,12 @@ import onnx
 
 from calibrate.onnx_int8 import METHODS, balanced_sample, quantize
 from edge.errors import InputError
+from edge.files import write_whole
 from edge.measure.evaluate import score_crops
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
-from train.datasets import open_faces
-from train.datasets.faces import as_crops
+from train.datasets import as_crops, open_faces
 from train.datasets.split import split_faces
-from train.runs import write_whole
 
 
 def quantize_file(model: Path, data: str, out: Path, method: str, count: int, seed: int) -> Iterator[str]:

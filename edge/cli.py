@@ -134,13 +134,13 @@ def run(
       username = "hall"
       password_file = "/etc/emotion-edge/mqtt-password"
     """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the imports that take time
+        signal.signal(number, lambda *_: stop.set())
     from edge.config import load_config, override
     from edge.run import Runner
 
     config = override(load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     runner = Runner(
         config, stop=stop, log=say, stdout=sys.stdout if stdout else None, draw=draw, max_frames=max_frames,
         fail_fast=fail_fast,

@@ -25,9 +25,8 @@ from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
 from edge.values import EMOTIONS
 from train.augment import Augmentation, augment, sample_generator
-from train.datasets import FaceSet, open_faces
+from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.duplicates import duplicate_groups
-from train.datasets.faces import as_crops
 from train.datasets.split import split_faces
 from train.deliver import measure_framing
 from train.export import choose_on_dev, deployable, to_onnx

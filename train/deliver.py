@@ -14,17 +14,17 @@ from safetensors.torch import load
 
 from edge.detect import load_detector
 from edge.errors import InputError
+from edge.files import write_whole
 from edge.measure.evaluate import score_crops
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
 from train.align import measure_framing
-from train.datasets import FaceSet, open_faces
-from train.datasets.faces import as_crops
+from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.split import split_faces
 from train.export import choose_on_dev, deployable, parent_bytes, parent_metadata, sha256_of, to_onnx, write_model
 from train.fit import FitConfig, config_from, logits
 from train.networks import build
-from train.runs import Run, load_tensors, write_whole
+from train.runs import Run, load_tensors
 
 
 class Stages(Protocol):

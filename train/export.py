@@ -20,9 +20,9 @@ from safetensors.torch import save
 from torch import nn
 
 from edge.errors import InputError
+from edge.files import write_whole
 from edge.model.contract import ModelInfo
 from train.networks import GRAY
-from train.runs import write_whole
 
 OPSET = 17
 

@@ -15,8 +15,7 @@ from torch import nn
 from edge.errors import InputError
 from edge.measure.scores import score
 from train.augment import Augmentation, augment, sample_generator
-from train.datasets import FaceSet, open_faces
-from train.datasets.faces import as_crops
+from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.split import Split, split_faces
 from train.networks import build, parameter_groups, to_input
 from train.runs import Run, load_tensors, save_tensors

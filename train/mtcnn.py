@@ -17,7 +17,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from edge.errors import InputError
-from train.runs import write_whole
+from edge.files import write_whole
 
 SOURCE = "facenet-pytorch 2.6.0 (https://github.com/timesler/facenet-pytorch)"
 OPSET, IR_VERSION = 13, 8  # old enough for every ONNX Runtime that a device may be stuck with

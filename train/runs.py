@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from edge.errors import InputError
+from edge.files import write_whole
 
 if os.name == "posix":
     import fcntl
@@ -26,28 +26,6 @@ def home() -> Path:
     """Return the folder for runs and caches: `$EMOTION_EDGE_HOME`, or `~/.local/share/emotion-edge`."""
     named = os.environ.get("EMOTION_EDGE_HOME")
     return Path(named) if named else Path.home() / ".local" / "share" / "emotion-edge"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Run:

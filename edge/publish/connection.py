@@ -1,30 +1,24 @@
 """One MQTT connection, kept up for ever by one thread of its own: who sends and who listens both stand on it.
 
-paho's client is driven through its external-loop calls, so that only this thread ever touches it: no lock is shared
-with a caller, and whatever a broker sends ends at most the connection, never the thread.
+Only this thread ever touches paho's client: no lock is shared with a caller, and whatever a broker sends ends at most
+the connection, never the thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.broker import BrokerAddress, Credentials
 from edge.errors import OutsideError
-from edge.publish.handler import Handler, Heard
+from edge.publish.handler import Handler
 from edge.publish.refusal import (
     TAKEN_OVER,
     UNSUPPORTED_VERSION,
@@ -34,8 +28,7 @@ from edge.publish.refusal import (
     why_refused,
     why_thrown_out,
 )
-
-V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+from edge.publish.wire import V5, V311, Wire
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 120.0
 """Back-off between two tries, seconds: doubled by each failure."""
@@ -43,8 +36,6 @@ STEADY = 5.0
 """Seconds that a connection must last to reset the back-off: two clients of one name throw each other out."""
 FLAPS = 2
 """Connections in a row that did not last after which it is said once, and no longer each time."""
-KEEPALIVE = 30
-"""Seconds; a broker misses a dead peer after one and a half of it."""
 ANSWER_WITHIN: dict[MQTTProtocolVersion, float] = {V5: 3.0, V311: 10.0}
 """Seconds for the broker's first answer. Version 5 gets few: amqtt 0.12.1 neither answers nor hangs up on a version 5
 client with a last will, and would not be asked again with 3.1.1 before they are over."""
@@ -52,8 +43,6 @@ WINDOW = 100
 """Messages under way at once, unless the broker allows fewer."""
 TURN = 1.0
 """Seconds that the thread sleeps at most while connected; paho's keepalive wants to be looked at."""
-SESSION_KEPT = 300
-"""Seconds for which a broker keeps what it could not deliver to a listener (version 5)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ class Connection:
         self._fail_fast = fail_fast
         self._log = log
         self._first_delay = first_delay
-        self._version = self._speaking = V5
+        self._version = V5
         self._was_connected = False
         self._short_lived = 0
         self._said: set[str] = set()
@@ -199,15 +188,16 @@ class Connection:
 
     def _talk(self, version: MQTTProtocolVersion, because: _End | None) -> _End:
         """Connect and stay until the connection ends. `because`: the end of the try with the other version."""
-        self._speaking = version
-        heard = Heard()
-        client = self._new_client(version, heard)
+        wire = Wire(
+            self.address, self._client_id, version, credentials=self._credentials, tls=self._tls, will=self._will,
+            keep_session=self._keep_session, window=WINDOW, turn=TURN, waker=self._wake_reader,
+        )  # fmt: skip
         try:
-            self._connect(client, version)
+            wire.connect(fresh=not self._was_connected)
         except (OSError, ValueError) as error:
             return _End("away", f"broker {self.address.server}: {why_not_reached(error)}")
         try:
-            refused = self._wait_for_answer(client, version, heard)
+            refused = self._wait_for_answer(wire, version)
             if refused is not None:
                 return refused
             if because is not None and because.kind == "version":
@@ -216,51 +206,18 @@ class Connection:
             self._say_connected(version)
             since = time.monotonic()
             try:
-                text = self._stay(client, heard)
+                text = self._stay(wire)
             finally:
                 self._handler.disconnected()
-            kind = "taken" if heard.goodbye is not None and heard.goodbye.value == TAKEN_OVER else "away"
+            goodbye = wire.heard.goodbye
+            kind = "taken" if goodbye is not None and goodbye.value == TAKEN_OVER else "away"
             return _End(kind, f"broker {self.address.server}: {text}", lasted=time.monotonic() - since)
         finally:
-            _shut(client)
+            wire.shut()
 
-    def _new_client(self, version: MQTTProtocolVersion, heard: Heard) -> Client:
-        clean = None if version == V5 else True
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            self._client_id,
-            clean_session=clean,
-            protocol=version,
-            reconnect_on_failure=False,
-        )
-        client.max_inflight_messages_set(WINDOW)
-        client.on_connect, client.on_disconnect = heard.on_connect, heard.on_disconnect
-        client.on_publish, client.on_subscribe, client.on_message = (
-            heard.on_publish,
-            heard.on_subscribe,
-            heard.on_message,
-        )
-        if self._credentials is not None:
-            client.username_pw_set(self._credentials.username, self._credentials.password)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        if self._will is not None:
-            client.will_set(self._will[0], self._will[1], qos=1, retain=True)
-        return client
-
-    def _connect(self, client: Client, version: MQTTProtocolVersion) -> None:
-        if version != V5:
-            client.connect(self.address.host, self.address.port, KEEPALIVE)
-            return
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        if self._keep_session:
-            properties.SessionExpiryInterval = SESSION_KEPT
-        fresh = not (self._keep_session and self._was_connected)
-        client.connect(self.address.host, self.address.port, KEEPALIVE, clean_start=fresh, properties=properties)
-
-    def _wait_for_answer(self, client: Client, version: MQTTProtocolVersion, heard: Heard) -> _End | None:
+    def _wait_for_answer(self, wire: Wire, version: MQTTProtocolVersion) -> _End | None:
         """Wait for the broker's CONNACK; None when it took us."""
-        server = self.address.server
+        server, heard = self.address.server, wire.heard
         patience = ANSWER_WITHIN[version]
         deadline = time.monotonic() + patience
         trouble = None
@@ -270,7 +227,7 @@ class Connection:
             if time.monotonic() > deadline:
                 text = f"broker {server}: took the connection but did not answer within {patience:.0f} s"
                 return _End("away", text, other_version=version == V5)
-            trouble = self._turn(client)
+            trouble = wire.turn()
         if heard.answer is None:
             text = f"broker {server}: hung up on MQTT {_spoken(version)}: is it an MQTT broker, with TLS or without?"
             return _End("away", text, other_version=True)
@@ -282,15 +239,16 @@ class Connection:
         text = f"broker {server}: {why_refused(reason, self._credentials)}"
         return _End(f"refused {reason.value}", text)
 
-    def _stay(self, client: Client, heard: Heard) -> str:
+    def _stay(self, wire: Wire) -> str:
         """Be connected until something ends it; return what did."""
+        client, heard = wire.client, wire.heard
         self._was_connected = True
         self._first_try.set()
         answer = heard.answer[1] if heard.answer else None
         self._handler.connected(client, min(WINDOW, getattr(answer, "ReceiveMaximum", WINDOW)))
         self._handler.turn(client)
         while True:
-            trouble = self._turn(client)
+            trouble = wire.turn()
             calls, heard.calls = heard.calls, []
             for call in calls:
                 call(self._handler)
@@ -298,42 +256,10 @@ class Connection:
                 return trouble if heard.goodbye is None else why_ended(heard.goodbye, self._client_id)
             if self._stop.is_set():
                 if self._clean:
-                    self._say_goodbye(client)
+                    wire.say_goodbye()
                 return "closed"
             if client.socket() is not None:
                 self._handler.turn(client)
-
-    def _turn(self, client: Client) -> str | None:
-        """Wait for the socket or a wake-up and let paho read and write; a text when the connection is gone."""
-        connection = client.socket()
-        if connection is None:
-            return "the connection was lost"
-        buffered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
-        try:
-            writing: list[Any] = [connection] if client.want_write() else []
-            readable, _, _ = select.select([connection, self._wake_reader], writing, [], 0 if buffered else TURN)
-            if self._wake_reader in readable:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_reader.recv(4096)
-            if connection in readable or buffered:
-                client.loop_read()
-            if client.want_write():
-                client.loop_write()
-            client.loop_misc()
-        except Exception as error:
-            # A parser that trips over what a broker sent raises whatever it likes; the connection is of no use then.
-            return f"the connection broke ({type(error).__name__}: {error})"
-        return None
-
-    def _say_goodbye(self, client: Client) -> None:
-        properties = None
-        if self._keep_session and self._speaking == V5:
-            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = 0
-        client.disconnect(properties=properties)
-        deadline = time.monotonic() + TURN
-        while client.socket() is not None and time.monotonic() < deadline and self._turn(client) is None:
-            pass
 
     def _say_connected(self, version: MQTTProtocolVersion) -> None:
         if self._short_lived >= FLAPS:
@@ -353,14 +279,6 @@ class Connection:
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):
             self._log(line)
-
-
-def _shut(client: Client) -> None:
-    """Close the socket without a goodbye; nothing is left to do after a clean end."""
-    connection = client.socket()
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.close()
 
 
 def _spoken(version: MQTTProtocolVersion) -> str:
