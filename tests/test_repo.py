@@ -82,11 +82,16 @@ def test_wheel_holds_the_four_packages_alone(wheel: zipfile.ZipFile) -> None:
 
 def test_wheel_holds_every_module_model_and_schema(wheel: zipfile.ZipFile, tracked: list[Path]) -> None:
     names = {path.relative_to(ROOT).as_posix() for path in tracked}
-    expected = {name for name in names if name.split("/")[0] in PACKAGES and not name.endswith(".gitkeep")}
+    expected = {
+        name for name in names if name.split("/")[0] in PACKAGES and not name.endswith((".gitkeep", ".safetensors"))
+    }
     assert "edge/py.typed" in expected
     assert "edge/events/event.schema.json" in expected
     assert any(name.startswith("edge/models/") and name.endswith(".onnx") for name in expected)
     assert expected <= set(wheel.namelist())
+    assert not any(name.endswith(".safetensors") for name in wheel.namelist()), (
+        "a device has no use for the float parent"
+    )
 
 
 def test_wheel_has_the_command_its_groups_and_the_licences(wheel: zipfile.ZipFile) -> None:
@@ -124,8 +129,9 @@ def test_no_file_names(what: str, tracked: list[Path]) -> None:
     assert hits == []
 
 
-def test_the_real_data_is_named_in_tests_alone(tracked: list[Path]) -> None:
-    outside = [path for path in tracked if path.relative_to(ROOT).parts[0] != "tests"]
+def test_the_real_data_is_named_in_tests_and_proofs_alone(tracked: list[Path]) -> None:
+    may = ("tests/", "scripts/proofs/", "docs/proofs/")
+    outside = [path for path in tracked if not path.relative_to(ROOT).as_posix().startswith(may)]
     assert [str(path) for path in outside if b"../" + b"shared" in path.read_bytes()] == []
 
 
