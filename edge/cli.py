@@ -42,6 +42,15 @@ class EdgeGroup(click.Group):
         point = _registered().get(cmd_name)
         return None if point is None else _load(point)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; say in one line which extra to install when a package that it needs is missing."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand not in _registered():
+                raise
+            raise _missing(_registered()[ctx.invoked_subcommand], error) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing one."""
         with formatter.section("Commands"):
@@ -56,23 +65,26 @@ def _registered() -> dict[str, EntryPoint]:
 
 def _load(point: EntryPoint) -> click.Command:
     """Import a registered group; say in one line what is missing when that fails."""
-    package = point.module.partition(".")[0]
     try:
         loaded = point.load()
     except ModuleNotFoundError as error:
-        missing = error.name or str(error)
-        if missing.partition(".")[0] == package:
-            raise InputError(
-                f'edge {point.name}: the module "{package}" that Python finds is not the kit\'s (another {package}.py '
-                f"or folder {package} comes first): start edge from elsewhere, or take that one off PYTHONPATH"
-            ) from None
-        raise InputError(
-            f"edge {point.name} needs the package {missing}, which is not installed: "
-            f'pip install "emotion-edge[{point.name}]"'
-        ) from None
+        raise _missing(point, error) from None
     if not isinstance(loaded, click.Command):
         raise InputError(f"edge {point.name}: what is registered as {point.value} is no command")
     return loaded
+
+
+def _missing(point: EntryPoint, error: ModuleNotFoundError) -> InputError:
+    package, missing = point.module.partition(".")[0], error.name or str(error)
+    if missing.partition(".")[0] == package:
+        return InputError(
+            f'edge {point.name}: the module "{package}" that Python finds is not the kit\'s (another {package}.py '
+            f"or folder {package} comes first): start edge from elsewhere, or take that one off PYTHONPATH"
+        )
+    return InputError(
+        f"edge {point.name} needs the package {missing}, which is not installed: "
+        f'pip install "emotion-edge[{point.name}]"'
+    )
 
 
 @click.group(cls=EdgeGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

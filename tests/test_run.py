@@ -237,6 +237,18 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(portrait_clip: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_a_device_without_the_workstations_packages_says_what_to_install() -> None:
+    """As on a device, where torch is not installed: an import of it fails for real."""
+    hide = "import sys; sys.modules['torch'] = None; from edge.cli import main; main()"
+    command = [sys.executable, "-c", hide, "train", "fit", "x.zip", "--name", "y"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert (
+        'edge train needs the package torch, which is not installed: pip install "emotion-edge[train]"' in done.stderr
+    )
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_folder_with_a_users_own_train_py(tmp_path: Path) -> None:
     """The package names are plain words: a file of that name in the user's folder gives one clear line."""
     (tmp_path / "train.py").write_text("print('mine')\n")
