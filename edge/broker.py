@@ -18,6 +18,8 @@ PASSWORD_VARIABLE = "EDGE_MQTT_PASSWORD"  # noqa: S105 (the name of the variable
 LONGEST_LEVEL = 200
 """Bytes of UTF-8 in one topic level; MQTT allows 65,535 for the whole topic."""
 
+LONGEST_USERNAME = 1000
+
 _EXAMPLE = "expected mqtt://HOST[:PORT][/PREFIX], or mqtts:// for TLS"
 
 
@@ -139,6 +141,8 @@ def read_credentials(
     Raises:
         InputError: a password file without a user name, or one that is missing, unreadable or empty.
     """
+    if username and (len(username.encode(errors="replace")) > LONGEST_USERNAME or not username.isprintable()):
+        raise InputError(f"username {username[:20]!a}: give at most {LONGEST_USERNAME} printable characters")
     if not username:
         if password_file is not None:
             raise InputError(f"password file {password_file}: a password needs a user name: set username beside it")
@@ -151,6 +155,8 @@ def read_credentials(
         raise InputError(f"password file {password_file}: {error.strerror or error}: make it readable") from None
     except UnicodeDecodeError:
         raise InputError(f"password file {password_file}: not text in UTF-8") from None
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"password file {str(password_file)!a}: {error}") from None
     if not lines or not lines[0]:
         raise InputError(f"password file {password_file}: its first line is empty; expected the password there")
     return Credentials(username, lines[0])

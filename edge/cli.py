@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import signal
 import sys
-import threading
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 import edge
 from edge.errors import EdgeError, InputError
+from edge.terminal import STOP, say, stop_on_signals
 
 OWN = {
     "run": ("edge.cli:run", "Read a camera or file, find faces, read their emotions, publish them."),
@@ -146,28 +147,30 @@ def run(
       username = "hall"
       password_file = "/etc/emotion-edge/mqtt-password"
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # before the imports that take time
-        signal.signal(number, lambda *_: stop.set())
     from edge.config import load_config, override
     from edge.run import Runner
 
     config = override(load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera)
     runner = Runner(
-        config, stop=stop, log=say, stdout=sys.stdout if stdout else None, draw=draw, max_frames=max_frames,
+        config, stop=STOP, log=say, stdout=_standard_output() if stdout else None, draw=draw, max_frames=max_frames,
         fail_fast=fail_fast,
     )  # fmt: skip
     say(str(runner.run()))
 
 
-def say(text: str) -> None:
-    """Tell the person one line, on standard error."""
-    click.echo(f"edge: {text}", err=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and end the process with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] in (["run"], ["feed"]):
+        # Before the imports that take time.
+        stop_on_signals()
     sys.exit(call(arguments))
+
+
+def _standard_output() -> TextIO:
+    if sys.stdout is None:
+        raise InputError("--stdout: standard output is closed")
+    return sys.stdout
 
 
 def call(arguments: list[str] | None = None) -> int:
@@ -187,10 +190,23 @@ def call(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("stopped")
         return 130
+    except OSError as error:
+        # A name that is too long, a disk that is full, a standard output that takes nothing.
+        named = f"{error.filename}: " if error.filename else "output: "
+        say(f"{named}{error.strerror or error}")
+        _forget_output()
+        return 3 if error.errno in (errno.ENOSPC, errno.EIO) else 2
+
+
+def _forget_output() -> None:
+    """Send what standard output did not take to nowhere, else Python complains of it at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hush_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing into the terminal; what matters of it we say ourselves."""
+    """Keep OpenCV and FFmpeg from writing into the terminal, and from pictures of more than 64 megapixels."""
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 

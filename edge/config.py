@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from edge.errors import InputError
 
+MOST_THREADS = 64
+
 
 def _host() -> str:
     return socket.gethostname().split(".")[0] or "edge"
@@ -38,8 +40,8 @@ class DetectConfig:
     """Processor threads."""
 
     def __post_init__(self) -> None:
-        _at_least("detect.min_face", self.min_face, 12)
-        _at_least("detect.threads", self.threads, 1)
+        _within("detect.min_face", self.min_face, 12, 10_000)
+        _within("detect.threads", self.threads, 1, MOST_THREADS)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ClassifyConfig:
     """Processor threads."""
 
     def __post_init__(self) -> None:
-        _at_least("classify.threads", self.threads, 1)
+        _within("classify.threads", self.threads, 1, MOST_THREADS)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class TrackConfig:
     def __post_init__(self) -> None:
         if not 0 < self.overlap < 1:
             raise InputError(f"track.overlap is {self.overlap}: it must lie between 0 and 1")
-        _at_least("track.keep", self.keep, 0)
+        _within("track.keep", self.keep, 0, 3600)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def load_config(path: str | Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"configuration {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -160,8 +162,8 @@ def _parse(text: str, path: str | Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"configuration {path}: not readable as TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and so is a number of 5,000 digits
+        raise InputError(f"configuration {path}: not readable as TOML: {str(error)[:160]}") from None
 
 
 def _build(kind: Any, values: dict[str, Any], above: str) -> Any:
@@ -189,16 +191,17 @@ def _value(kind: Any, value: Any, key: str) -> Any:
             raise InputError(f'"{key}" must be an array of tables, [[{key}]]')
         return tuple(_build(get_args(kind)[0], item, f"{key}.") for item in value)
     allowed = tuple(part for part in (get_args(kind) or (kind,)) if part is not type(None))
-    if float in allowed and type(value) is int:
+    if float in allowed and type(value) is int and abs(value) < 1e9:
         return float(value)
     if type(value) not in allowed:
-        raise InputError(f'"{key}" is {value!r}: expected {" or ".join(_NAMES[part] for part in allowed)}')
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        raise InputError(f'"{key}" is {shown}: expected {" or ".join(_NAMES[part] for part in allowed)}')
     return value
 
 
 _NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise InputError(f"{key} is {value}: it must be at least {least}")
+def _within(key: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise InputError(f"{key} is {value:.6g}: it must lie from {least} to {most}")

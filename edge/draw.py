@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edge.errors import InputError
+from edge.files import write_whole
 from edge.loop import Step
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -48,19 +50,32 @@ def _caption(canvas: np.ndarray, text: str, x: int, y: int, colour: tuple[int, i
 class Drawing:
     """Writes what is drawn to a file: `.mp4` for every frame, `.png` or `.jpg` for the last one.
 
+    The file appears when it is whole: until then its frames stand beside it under a hidden name.
+
+    Args:
+        path: the file to write.
+        fps: frames a second of the video, or None for 10.
+        source: what is read, which must not be written over.
+
     Raises:
-        InputError: the ending is another, or the file cannot be written.
+        InputError: the ending is another, the file is the source or lies in it, or it cannot be written.
     """
 
-    def __init__(self, path: str, fps: float | None) -> None:
+    def __init__(self, path: str, fps: float | None, source: str) -> None:
         self.path, self.fps = Path(path), fps or 10.0
+        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._frames = 0
         self._last: np.ndarray | None = None
         if self.path.suffix.lower() not in (".mp4", ".png", ".jpg"):
             raise InputError(f"--draw {path}: name a file that ends in .mp4, .png or .jpg")
-        if not self.path.parent.is_dir():
-            raise InputError(f"--draw {path}: no such folder {self.path.parent}")
+        folder = self.path.absolute().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK) or self.path.is_dir():
+            raise InputError(f"--draw {path}: no such folder, or it cannot be written")
+        read = Path(source)
+        if read.exists() and (folder.samefile(read) or (self.path.exists() and self.path.samefile(read))):
+            raise InputError(f"--draw {path}: that would write over the source {source}; choose another place")
 
     def add(self, step: Step) -> None:
         """Draw one frame."""
@@ -71,23 +86,31 @@ class Drawing:
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self.path), fourcc, self.fps, self._size)
+            self._writer = cv2.VideoWriter(str(self._partial), fourcc, self.fps, self._size)
             if not self._writer.isOpened():
                 raise InputError(f"--draw {self.path}: this file cannot be written")
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size)
         self._writer.write(picture)
+        self._frames += 1
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file; without a frame none is written.
+
+        Raises:
+            InputError: not all of it could be written: the disk is full.
+        """
         if self._writer is not None:
-            self._writer.release()
-        if self._last is None:
-            return
-        coded, data = cv2.imencode(self.path.suffix, self._last)
-        try:
+            self._writer.release()  # says nothing when the disk was full: count what is there
+            capture = cv2.VideoCapture(str(self._partial))
+            written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+            capture.release()
+            if written < self._frames:
+                self._partial.unlink(missing_ok=True)
+                raise InputError(f"--draw {self.path}: only {written} of {self._frames} frames fit: is the disk full?")
+            os.replace(self._partial, self.path)
+        if self._last is not None:
+            coded, data = cv2.imencode(self.path.suffix, self._last)
             if not coded:
-                raise OSError("it could not be encoded")
-            self.path.write_bytes(data.tobytes())
-        except OSError as error:
-            raise InputError(f"--draw {self.path}: {error.strerror or error}") from None
+                raise InputError(f"--draw {self.path}: the picture could not be encoded")
+            write_whole(self.path, data.tobytes())

@@ -119,7 +119,7 @@ class Runner:
                 fail_fast=self._fail_fast,
             )  # fmt: skip
             stack.callback(source.close)
-            drawing = Drawing(self._draw_to, source.fps) if self._draw_to else None
+            drawing = Drawing(self._draw_to, source.fps, self.camera.source) if self._draw_to else None
             if drawing:
                 stack.callback(drawing.close)
             self._connect(stack, stream, classifier.info.id, detector.name)

@@ -6,6 +6,8 @@ import onnxruntime as ort
 
 from edge.errors import InputError
 
+ort.disable_telemetry_events()  # this kit tells nobody what runs on a device
+
 
 def open_session(data: bytes, name: str, threads: int) -> ort.InferenceSession:
     """Start a session.

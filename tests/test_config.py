@@ -63,7 +63,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ("device = 3", '"device" is 3: expected text in quotes'),
         ("[detect]\nmin_face = 40.5", "expected a whole number"),
         ("[detect]\nmin_face = true", "expected a whole number"),
-        ("[detect]\nmin_face = 5", "detect.min_face is 5: it must be at least 12"),
+        ("[detect]\nmin_face = 5", "detect.min_face is 5: it must lie from 12 to 10000"),
         ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
         ("[track]\nkeep = nan", "track.keep is nan"),
         ("detect = 3", '"detect" must be a table'),

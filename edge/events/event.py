@@ -83,7 +83,7 @@ class Event:
 
     def to_json(self) -> str:
         """Return the event as one line of JSON."""
-        return json.dumps(self.to_dict(), separators=(",", ":"))
+        return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
 
 
 class EventMaker:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge.broker import parse_broker, read_credentials
+from edge.terminal import STOP, say
 
 
 @click.command(
@@ -69,5 +70,6 @@ def command(
         idle=idle,
         json_lines=json_lines or None,
         fail_fast=fail_fast,
-        log=lambda line: click.echo(line, err=True),
+        log=say,
+        stop=STOP,
     )

@@ -117,6 +117,7 @@ def run_feed(
     log: Callable[[str], None] = lambda line: None,
     out: TextIO | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Received:
     """Show the feed of a broker until it is told to stop: Ctrl-C, SIGTERM, a limit, or a reader that went away.
@@ -133,6 +134,7 @@ def run_feed(
         log: takes one line for a person.
         out: where to show it; standard output when None.
         on_ready: called, in another thread, whenever the broker has granted the subscription.
+        stop: set it to end the feed.
         clock: monotonic seconds.
 
     Returns:
@@ -150,12 +152,14 @@ def run_feed(
     def enough() -> bool:
         now = clock()
         return (
-            (max_events is not None and seen.events >= max_events)
+            (stop is not None and stop.is_set())
+            or (max_events is not None and seen.events >= max_events)
             or (seconds is not None and now - began >= seconds)
             or (idle is not None and now - last >= idle)
         )
 
-    with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt), _view(out, address, as_json) as view:
+    by_signal = _ended_by_sigterm() if stop is None else contextlib.nullcontext()
+    with by_signal, contextlib.suppress(KeyboardInterrupt), _view(out, address, as_json) as view:
 
         def take(event: Event) -> None:
             nonlocal last

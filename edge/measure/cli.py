@@ -25,12 +25,12 @@ from edge.errors import InputError
 )
 @click.option(
     "--min-face",
-    type=click.IntRange(min=12),
+    type=click.IntRange(12, 10_000),
     default=40,
     show_default=True,
     help="With --detect: smallest face, pixels.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Processor threads.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Processor threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
     model: str,
@@ -64,7 +64,7 @@ def command(
         length=len(pictures), label="pictures", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         result = evaluate(classifier, pictures, detector=detector, progress=_advance(bar))
-    click.echo(json.dumps(result, indent=2) if as_json else as_text(result))
+    click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else as_text(result))
     if not result["n"]:
         raise InputError(f"{data}: not one of its {len(pictures)} pictures could be scored")
 

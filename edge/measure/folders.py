@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,6 +17,9 @@ from edge.sources.images import decode_image
 from edge.values import EMOTIONS
 
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
+
+UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error, lzma.LZMAError)
+"""What a damaged, locked or foreign entry of a zip, or a file that cannot be read, raises."""
 
 SYNONYMS: Mapping[str, str] = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear", "happiness": "happy",
@@ -48,7 +53,7 @@ class LabelledPictures:
         name = self.names[index]
         try:
             data = self._zip.read(name) if self._zip else (self.source / name).read_bytes()
-        except (OSError, zipfile.BadZipFile, RuntimeError):
+        except UNREADABLE:
             return None
         return decode_image(data)
 

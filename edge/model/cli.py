@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from edge.terminal import printable
+
 
 @click.group("model")
 def group() -> None:
@@ -37,6 +39,6 @@ def show(file: str | None, as_json: bool) -> None:
     values["accuracy"] = ", ".join(f"{name} {share:.4f}" for name, share in info.accuracy.items()) or "not measured"
     values["input"] = f"uint8 [N, {info.crop.size}, {info.crop.size}, 3] RGB"
     values["crop"] = f"eyes, nose, mouth corners at {crop['template']}; box margin {info.crop.margin:g}"
-    click.echo(f"{info.id}")
+    click.echo(info.id)
     for key, value in values.items():
-        click.echo(f"  {key:<14}{value}")
+        click.echo(f"  {key:<14}{printable(str(value))}")

@@ -19,6 +19,12 @@ from edge.errors import InputError
 VERSION = "1"
 """Version of the contract; key `emotion_edge`."""
 
+RESERVED = frozenset({"uncertain", "none"})
+"""What is said instead of a label, so that no label may be called so."""
+
+MOST_LABELS = 100
+LONGEST_NAME = 100
+
 MAKE_ONE = 'make one with "edge train export"'
 
 
@@ -109,8 +115,8 @@ def read_metadata(file: str, metadata: Mapping[str, str], sha256: str) -> ModelI
     size = read("input_size", _size)
     margin, offset, template = read("crop", _crop)
     return ModelInfo(
-        name=read("name", str),
-        network=read("network", str),
+        name=read("name", _name),
+        network=read("network", _name),
         precision=read("precision", _one_of("fp32", "int8")),
         labels=labels,
         crop=Crop(size, template, margin, offset),
@@ -136,23 +142,35 @@ class _Reader:
             raise InputError(f'model {self.file} has no key "{key}" in its metadata: {MAKE_ONE}')
         try:
             return parse(self.metadata[key])
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise self.wrong(key, str(error)) from None
 
     def wrong(self, key: str, expected: str) -> InputError:
         """Return the error for a key whose value does not fit."""
         value = self.metadata[key]
         shown = value if len(value) <= 60 else value[:57] + "..."
-        return InputError(f'model {self.file}: key "{key}" is {shown!r}, expected {expected}: {MAKE_ONE}')
+        return InputError(f'model {self.file}: key "{key}" is {shown!a}, expected {expected}: {MAKE_ONE}')
 
 
 def _labels(text: str) -> tuple[str, ...]:
     labels = json.loads(text)
     if not isinstance(labels, list) or not all(isinstance(v, str) and v for v in labels) or len(labels) < 2:
         raise ValueError("a JSON list of two or more names")
-    if len(set(labels)) < len(labels):
-        raise ValueError("names that differ")
+    if len(set(labels)) < len(labels) or len(labels) > MOST_LABELS:
+        raise ValueError(f"at most {MOST_LABELS} names that differ")
+    if not all(_plain(label) for label in labels) or RESERVED & set(labels):
+        raise ValueError(f"printable names, none of them {' or '.join(sorted(RESERVED))}")
     return tuple(labels)
+
+
+def _plain(text: str) -> bool:
+    return text.isprintable() and len(text) <= LONGEST_NAME
+
+
+def _name(text: str) -> str:
+    if not text or not _plain(text):
+        raise ValueError(f"a printable name of at most {LONGEST_NAME} characters")
+    return text
 
 
 def _size(text: str) -> int:

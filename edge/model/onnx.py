@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import InputError
-from edge.model.contract import ModelInfo, read_metadata
+from edge.model.contract import MAKE_ONE, ModelInfo, read_metadata
 from edge.session import open_session
+
+TINY = 1e-3
+"""How far outside 0 to 1 a probability may lie from rounding."""
 
 
 class OnnxClassifier:
@@ -32,6 +35,7 @@ class OnnxClassifier:
         return made
 
     def _open(self, data: bytes, name: str, threads: int) -> None:
+        self._name = name
         self._session = open_session(data, name, threads)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.info = read_metadata(name, metadata, hashlib.sha256(data).hexdigest())
@@ -41,7 +45,8 @@ class OnnxClassifier:
         """Hold input and output against what the metadata says; return their names."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         size, classes = self.info.crop.size, len(self.info.labels)
-        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or list(inputs[0].shape[1:]) != [size, size, 3]:
+        fits = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and list(inputs[0].shape[1:]) == [size, size, 3]
+        if not fits or isinstance(inputs[0].shape[0], int):
             seen = ", ".join(f"{i.type}{i.shape}" for i in inputs)
             raise InputError(f"model {file}: its input is {seen}, expected tensor(uint8)[N, {size}, {size}, 3]")
         if len(outputs) != 1 or outputs[0].type != "tensor(float)" or list(outputs[0].shape[1:]) != [classes]:
@@ -53,5 +58,11 @@ class OnnxClassifier:
         """Return `(N, classes)` float32 probabilities for `(N, S, S, 3)` uint8 RGB crops; N may be 0."""
         if not len(crops):
             return np.zeros((0, len(self.info.labels)), np.float32)
-        result: np.ndarray = self._session.run([self._output], {self._input: crops})[0]
+        try:
+            result: np.ndarray = self._session.run([self._output], {self._input: crops})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no common class
+            reason = str(error).strip().splitlines()[0][:160]
+            raise InputError(f"model {self._name} fails on {len(crops)} crops: {reason}") from None
+        if result.shape != (len(crops), len(self.info.labels)) or not ((result >= -TINY) & (result <= 1 + TINY)).all():
+            raise InputError(f"model {self._name} gives no probabilities (from 0 to 1): {MAKE_ONE}")
         return result

@@ -196,6 +196,8 @@ class Connection:
             wire.connect(fresh=not self._was_connected)
         except (OSError, ValueError) as error:
             return _End("away", f"broker {self.address.server}: {why_not_reached(error)}")
+        except Exception as error:
+            return _End("broke", f"broker {self.address.server}: could not be asked ({type(error).__name__}: {error})")
         try:
             refused = self._wait_for_answer(wire, version)
             if refused is not None:

@@ -59,7 +59,9 @@ def open_source(
         InputError: the file is missing or unreadable, or the name is of no known kind.
         OutsideError: the camera does not answer, with `fail_fast`.
     """
-    if source.isdigit() or re.fullmatch(r"/dev/video\d+", source):
+    if not source or not _encodable(source):
+        raise InputError(f"source {source!a}: give a camera, a file or a folder whose name is plain text")
+    if re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source):
         from edge.sources.camera import Camera
 
         return Camera(source, camera, wait=wait, say=say, fail_fast=fail_fast)
@@ -74,6 +76,17 @@ def open_source(
         raise InputError(
             f"source {source}: no such file or folder (a camera is named by its number, or as /dev/video0)"
         )
+    if not path.is_file():
+        raise InputError(f"source {source}: no file, folder or camera")
     from edge.sources.video import Video
 
     return Video(path, camera)
+
+
+def _encodable(text: str) -> bool:
+    """Whether a name is UTF-8 throughout: OpenCV dies of one that is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -26,7 +26,11 @@ class Images:
         self._single = not path.is_dir()
         if self._single and not path.is_file():
             raise InputError(f"source {path}: no such file")
-        names = [path] if self._single else sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+        names = (
+            [path]
+            if self._single
+            else sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        )
         if not names:
             raise InputError(f"source {path}: no image in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
         self._names = names
@@ -35,7 +39,7 @@ class Images:
         """Return the next image that can be decoded, or None after the last.
 
         Raises:
-            InputError: the source is one image and it cannot be decoded.
+            InputError: not one image can be decoded.
         """
         while self._index < len(self._names):
             index, self._index = self._index, self._index + 1
@@ -43,8 +47,12 @@ class Images:
             if image is not None:
                 return Frame(image, index, time.time(), time.monotonic(), self.camera)
             if self._single:
-                raise InputError(f"source {self._names[index]}: no image that OpenCV can read")
+                raise InputError(
+                    f"source {self._names[index]}: no image that OpenCV can read, or one of more than 64 megapixels"
+                )
             self.broken += 1
+        if self.broken == len(self._names):
+            raise InputError(f"source {self._names[0].parent}: not one of its {self.broken} images can be read")
         return None
 
     def close(self) -> None:
