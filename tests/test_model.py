@@ -71,6 +71,7 @@ def test_every_key_of_the_contract_is_needed() -> None:
     [
         ("emotion_edge", "2"), ("labels", "angry,happy"), ("labels", "[]"), ("labels", '["a", "a"]'),
         ("labels", "[1, 2]"),
+        ("labels", '["happy", "uncertain"]'), ("labels", '["happy", "sad\\u001b[31m"]'), ("name", "a\nb"),
         ("input_size", "4"), ("input_size", "-96"), ("input_size", "ninety"), ("color_order", "BGR"), ("crop", "{}"),
         ("crop", '{"template": [[0, 0]], "margin": 1, "offset": [0, 0]}'), ("crop", "nonsense"), ("crop", "[" * 5000),
         ("crop", '{"template": [[0,0],[0,0],[0,0],[0,0],[0,0]], "margin": 1, "offset": [0, 0]}'),
@@ -94,6 +95,38 @@ def test_labels_must_fit_the_output(tmp_path: Path) -> None:
             entry.value = json.dumps(["happy", "sad"])
     with pytest.raises(InputError, match=r"its output is tensor\(float\).*7.*expected"):
         load_model(written(model, tmp_path))
+
+
+def answering(folder: Path, values: list[float]) -> Path:
+    """A model that keeps the contract and answers `values` whatever it sees."""
+    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 96, 96, 3])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 7])
+    row = helper.make_tensor("row", TensorProto.FLOAT, [1, 7], values)
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["zeros"]),
+        helper.make_node("Unsqueeze", ["zeros", "axis"], ["column"]),
+        helper.make_node("Add", ["column", "row"], ["out"]),
+    ]
+    constants = [
+        row,
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+    ]
+    graph = helper.make_graph(nodes, "g", [crops], [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, load_model().info.to_metadata())
+    return written(model, folder)
+
+
+def test_a_model_whose_answers_are_no_probabilities(tmp_path: Path) -> None:
+    crops = np.zeros((2, 96, 96, 3), np.uint8)
+    good = load_model(answering(tmp_path, [0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]))
+    assert good.classify(crops).argmax(axis=1).tolist() == [0, 0]
+    for wrong in (np.nan, np.inf, 50.0, -5.0):
+        with pytest.raises(InputError, match="gives no probabilities"):
+            load_model(answering(tmp_path, [wrong, 0, 0, 0, 0, 0, 0])).classify(crops)
 
 
 def test_a_float_input_is_refused(tmp_path: Path) -> None:

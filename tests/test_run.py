@@ -211,12 +211,24 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["--source", "PORTRAIT", "--camera", "+"], 2, "camera name"),
     (["--source", "PORTRAIT", "--max-frames", "0"], 2, "--max-frames"),
     (["--sauce", "x"], 2, "--sauce"),
+    (["--source", "COPY.png", "--draw", "COPY.png"], 2, "would write over the source"),
+    (["--source", ".", "--draw", "out.png"], 2, "would write over the source"),
+    (["--source", "", "--stdout"], 2, "give a camera, a file or a folder"),
+    (["--source", "99999999999999999999"], 2, "no such file"),
+    (["--source", "x" * 300 + ".mp4"], 2, "File name too long"),
+    (["--source", "BROKEN"], 2, "not one of its 2 images can be read"),
+    (["--source", "PORTRAIT", "--config", "DEEP.toml"], 2, "not readable as TOML"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "code", "says"), MISTAKES, ids=[" ".join(m[0]) or "nothing" for m in MISTAKES])
 def test_mistakes_are_one_line(arguments: list[str], code: int, says: str, portrait: Path, tmp_path: Path) -> None:
     (tmp_path / "TEXT.onnx").write_text("no model")
+    (tmp_path / "COPY.png").write_bytes(portrait.read_bytes())
+    (tmp_path / "DEEP.toml").write_text("x = " + "[" * 50_000)
+    (tmp_path / "BROKEN").mkdir()
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "BROKEN" / name).write_bytes(b"broken")
     (tmp_path / "TYPO.toml").write_text("[detect]\ndetecter = 'mtcnn'\n")
     done = run("run", *(str(portrait) if a == "PORTRAIT" else a for a in arguments), cwd=tmp_path)
     assert done.returncode == code, done.stderr
@@ -225,6 +237,7 @@ def test_mistakes_are_one_line(arguments: list[str], code: int, says: str, portr
     assert "secret" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+    assert (tmp_path / "COPY.png").read_bytes() == portrait.read_bytes()
 
 
 def test_a_reader_that_goes_away_ends_the_run_quietly(portrait_clip: Path) -> None:
@@ -246,6 +259,25 @@ def test_a_device_without_the_workstations_packages_says_what_to_install() -> No
     assert (
         'edge train needs the package torch, which is not installed: pip install "emotion-edge[train]"' in done.stderr
     )
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_an_output_that_takes_nothing(portrait: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*EDGE, "run", "--source", str(portrait), "--stdout"], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    done = run("run", "--source", "\x1b[31mred\nline.mp4", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
