@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import check_writable, write_whole
 from edge.measure.evaluate import evaluate
 from edge.measure.folders import open_labelled
 from edge.model import load_model
 from edge.model.contract import ModelInfo
+from train.augment import PRESETS
+from train.fit import FitConfig
 
 
 def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Path, out: Path) -> tuple[Path, Path]:
@@ -26,10 +29,20 @@ def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Pat
     Raises:
         InputError: a file is missing, or the two files are not parent and child.
     """
+    numbers = out.with_suffix(".json")
+    inputs = [path for path in (record, fp32, int8, Path(data)) if path.exists()]
+    existing = [path for path in (out, numbers) if path.exists()]
+    if any(path.is_dir() for path in existing):
+        raise InputError(f"--out {out}: it, or {numbers.name} beside it, is a folder; choose another file")
+    if any(path.samefile(source) for path in existing for source in inputs):
+        raise InputError(f"--out {out}: it, or {numbers.name} beside it, would write over what the card is made from")
+    check_writable(out.parent)
     try:
         made = json.loads(record.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{record}: not readable ({error}); it is written by edge train export") from None
+    if not _is_record(made):
+        raise InputError(f"{record}: it is no record of edge train export")
     small, large = load_model(int8, threads=2), load_model(fp32, threads=2)
     if small.info.parent_sha256 != large.info.parent_sha256:
         raise InputError(f"{int8} is not made from {fp32}: their parent_sha256 differ")
@@ -42,17 +55,28 @@ def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Pat
         "command": f"{command} --out {out.name}", "bytes": {"int8": int8.stat().st_size, "fp32": fp32.stat().st_size},
         "figures": figures, "made": made,
     }  # fmt: skip
-    numbers = out.with_suffix(".json")
     write_whole(numbers, (json.dumps(result, indent=1) + "\n").encode())
     write_whole(out, render(small.info, result, int8.name, split).encode())
     return out, numbers
+
+
+def _is_record(made: Any) -> bool:
+    """Return whether a record holds what the card says of the training."""
+    try:
+        run, template = made["run"], made["template"]
+        counts = [run["train"], run["dev"], *run["left_out"].values(), template["found"], template["looked_at"]]
+        for config in [*made["started_from"], made["config"]]:
+            _fit_command(config, str(config.get("name")))
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return False
+    return all(isinstance(count, int) for count in counts)
 
 
 def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None) -> str:
     """Return the card as Markdown."""
     made, small, large = result["made"], result["figures"]["int8"], result["figures"]["fp32"]
     run, config, template = made["run"], made["config"], made["template"]
-    left_out = ", ".join(f"{count} {why}" for why, count in run["left_out"].items())
+    left_out = ", ".join(f"{count} {why}" for why, count in run["left_out"].items()) or "nothing"
     part = f" ({split} split)" if split else ""
     overall = "\n".join(
         f"| {title} | {_pct(small[key])} | {_pct(large[key])} |"
@@ -67,12 +91,10 @@ def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None
         for label, row in small["per_class"].items()
     )
     weakest = min(small["per_class"], key=lambda label: small["per_class"][label]["recall"] or 0.0)
-    options = " ".join(
-        f"--{key.replace('_', '-')} {config[key]}"
-        for key in ("network", "pretrained", "epochs", "early_epochs", "early_size", "size", "batch", "rate", "seed")
-        if config.get(key) is not None
-    )
     name, data = info.name, config["data"]
+    commands = "\n".join(
+        _fit_command(each, each["name"]) for each in [*made["started_from"], {**config, "name": made["name"]}]
+    )
     return f"""# {info.id}
 
 `{file}`: {info.network}, {info.precision}, {result["bytes"]["int8"]:,} bytes (its float ONNX: {result["bytes"]["fp32"]:,}).
@@ -111,13 +133,32 @@ repository.
 ## Make it again
 
 ```
-edge train fit {data} --name {name} {options}
-edge train export {name} --out .
+{commands}
+edge train export {made["name"]} --name {name} --out .
 edge calibrate quantize {name}-fp32.onnx --data {data} --out {file}
 ```
 
 Float parent: `{name}.fp16.safetensors`, sha256 `{info.parent_sha256}`.
 """
+
+
+def _fit_command(config: dict[str, Any], name: str) -> str:
+    """Return the command that trains as a configuration says; what stands at its default is left out."""
+    plain = asdict(FitConfig(data=""))
+    given = [
+        f"--{key.replace('_', '-')} {config[key]}" for key in plain if key in OPTIONS and config[key] != plain[key]
+    ]
+    for preset, settings in PRESETS.items():
+        if preset != "strong" and json.loads(json.dumps(asdict(settings))) == config["augmentation"]:
+            given.append(f"--augmentation {preset}")
+    return " ".join(["edge train fit", config["data"], f"--name {name}", *given])
+
+
+OPTIONS = {
+    "network", "pretrained", "start", "epochs", "early_epochs", "early_size", "size", "batch", "rate", "head_rate",
+    "warmup", "seed", "limit",
+}  # fmt: skip
+"""What `edge train fit` takes as an option."""
 
 
 def _pct(value: float | None) -> str:

@@ -31,7 +31,7 @@ def group() -> None:
     show_default=True,
     help="Calibration pictures, even over the classes.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of their choice.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of their choice.")
 def quantize_command(model: str, data: str, out: str, method: str, count: int, seed: int) -> None:
     """Quantize a float ONNX MODEL to int8 under the same model file contract.
 

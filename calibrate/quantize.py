@@ -11,7 +11,7 @@ import onnx
 
 from calibrate.onnx_int8 import METHODS, balanced_sample, quantize
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import check_writable, write_whole
 from edge.measure.evaluate import score_crops
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
@@ -37,11 +37,19 @@ def quantize_file(model: Path, data: str, out: Path, method: str, count: int, se
         raise InputError(f"{model}: no such model file")
     if out.suffix != ".onnx":
         raise InputError(f"--out {out}: the int8 file ends in .onnx")
+    if out.exists() and (out.is_dir() or out.samefile(model)):
+        raise InputError(f"--out {out}: that would write over the float model, or is a folder; choose another file")
+    check_writable(out.parent)
     graph = model.read_bytes()
     parent = OnnxClassifier.from_bytes(graph, str(model), threads=2)
     if parent.info.precision != "fp32":
         raise InputError(f"model {model} is {parent.info.precision} already: give its float parent")
-    split = split_faces(open_faces(data))
+    faces = open_faces(data)
+    if faces.labels != parent.info.labels:
+        raise InputError(f"model {model} knows {', '.join(parent.info.labels)}; {data} is of other classes")
+    split = split_faces(faces)
+    if not len(split.train) or not len(split.dev):
+        raise InputError(f"{data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
     size = parent.info.crop.size
     dev = as_crops(split.dev.images, size)
     chosen = balanced_sample(split.train.targets, count, seed)

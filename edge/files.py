@@ -29,14 +29,29 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        Path(name).chmod(0o666 & ~umask())  # mkstemp makes files that only their owner reads
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the bits that new files go without."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure, before long work begins, that a folder can be made and written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None

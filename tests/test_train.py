@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from calibrate.onnx_int8 import balanced_sample
 from edge.align import Crop
+from edge.cli import call
 from edge.errors import InputError, OutsideError
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
@@ -30,9 +31,9 @@ from train.datasets.duplicates import duplicate_groups
 from train.datasets.split import split_faces
 from train.deliver import measure_framing
 from train.export import choose_on_dev, deployable, to_onnx
-from train.fit import FitConfig, logits
+from train.fit import FitConfig, config_from, logits
 from train.networks import build
-from train.runs import Run, load_tensors
+from train.runs import Run, load_tensors, save_tensors
 
 EDGE = [sys.executable, "-m", "edge.cli"]
 
@@ -114,7 +115,9 @@ class TestData:
     def test_the_official_csv(self, tmp_path: Path) -> None:
         pixels = " ".join(["7"] * 2304)
         path = tmp_path / "fer2013.csv"
-        path.write_text(f"emotion,pixels,Usage\n3,{pixels},Training\n0,{pixels},PublicTest\n6,{pixels},PrivateTest\n")
+        path.write_text(
+            f"\ufeffemotion,pixels,Usage\n3,{pixels},Training\n0,{pixels},PublicTest\n6,{pixels},PrivateTest\n"
+        )
         faces = open_faces(path)
         assert faces.images.shape == (3, 48, 48)
         assert faces.targets.tolist() == [3, 0, 6]
@@ -131,6 +134,8 @@ class TestData:
             ("emotion,pixels,Usage\n7,PIXELS,Training\n", 'line 2: emotion "7"'),
             ("emotion,pixels,Usage\n3,PIXELS,Dev\n", 'line 2: usage "Dev"'),
             ("emotion,pixels,Usage\n3,a b,Training\n", "not whole numbers"),
+            ("emotion,pixels,Usage\n²,PIXELS,Training\n", 'line 2: emotion "²"'),
+            ("emotion,pixels,Usage\n3," + "9" * 30 + ",Training\n", "line 2"),
             ("emotion,pixels,Usage\n3,PIXELS 900,Training\n", "2305 pixels"),
         ],
     )
@@ -239,13 +244,32 @@ class TestRuns:
             (["DATA", "--name", "x", "--epochs", "0"], "epochs is 0"),
             (["DATA", "--name", "x", "--batch", "4096"], "are too few"),
             (["DATA", "--name", "whole", "--epochs", "5"], "was begun with another epochs"),
+            (["DATA/train", "--name", "whole"], "is not what"),
+            (["DATA", "--name", "x", "--rate", "nan"], "rate is nan"),
+            (["DATA", "--name", "x", "--seed", "-1"], "seed is -1"),
+            (["DATA", "--name", "x", "--start", "nothing"], "no finished epoch in it to start from"),
+            (
+                ["DATA", "--name", "x", "--network", "vit_tiny_patch16_224", "--size", "48"],
+                "takes no pictures of 48 x 48",
+            ),
+            (["DATA", "--name", "a\nb"], "use a plain name"),
         ],
     )
     def test_mistakes_are_one_line(self, arguments: list[str], says: str, small: Path, trained: Path) -> None:
-        done = edge_train(trained, "train", "fit", *(str(small) if a == "DATA" else a for a in arguments))
+        done = edge_train(trained, "train", "fit", *(a.replace("DATA", str(small)) for a in arguments))
         assert done.returncode == 2, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_a_run_begins_with_anothers_weights(self, small: Path, trained: Path) -> None:
+        """With a rate of nearly nothing the weights that come out are the ones that went in."""
+        options = [*FIT[:2], "--size", "48", "--batch", "32", "--threads", "1", "--epochs", "1", "--rate", "1e-9"]
+        command = ["train", "fit", str(small), "--name", "fine", "--start", "whole", "--head-rate", "1e-9", *options]
+        done = edge_train(trained, *command, "--augmentation", "light")
+        assert done.returncode == 0, done.stderr
+        before = load_tensors(trained / "runs" / "whole" / "last.safetensors")[0]
+        after = load_tensors(trained / "runs" / "fine" / "best.safetensors")[0]
+        assert torch.allclose(after["classifier.weight"], before["ema.classifier.weight"], atol=1e-5)
 
     def test_a_spoiled_checkpoint_is_named(self, small: Path, trained: Path, tmp_path: Path) -> None:
         shutil.copytree(trained / "runs" / "whole", tmp_path / "runs" / "whole")
@@ -353,6 +377,14 @@ class TestDelivery:
         ).argmax(1)
         assert agreed.mean() > 0.8, "a three-epoch network on bars is unsure, but not another network"
 
+    def test_the_float_parent_is_not_written_over(self, exported: Path, small: Path) -> None:
+        parent = exported / "bars-fp32.onnx"
+        before = parent.read_bytes()
+        done = edge_train(exported, "calibrate", "quantize", str(parent), "--data", str(small), "--out", str(parent))
+        assert done.returncode == 2
+        assert "would write over the float model" in done.stderr
+        assert parent.read_bytes() == before
+
     def test_quantizing_twice_is_refused(self, exported: Path, small: Path) -> None:
         done = edge_train(
             exported, "calibrate", "quantize", str(exported / "minmax-int8.onnx"), "--data", str(small), "--out",
@@ -383,6 +415,190 @@ class TestDelivery:
         eyes, mouth = classifier.info.crop.template[:2], classifier.info.crop.template[3:]
         assert eyes[0, 0] < 0.5 < eyes[1, 0]
         assert eyes[:, 1].max() < 0.5 < mouth[:, 1].min(), "eyes above, mouth below"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run `edge …` in this process; return the one line with which it ends with exit code 2."""
+    capsys.readouterr()
+    code = call([str(argument) for argument in arguments])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert code == 2, lines
+    assert len([line for line in lines if "━" not in line and not line.startswith("going on")]) == 1, lines
+    return lines[-1]
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run's folder, in a home of its own."""
+    monkeypatch.setenv("EMOTION_EDGE_HOME", str(tmp_path / "home"))
+    return Path(shutil.copytree(trained / "runs" / "whole", tmp_path / "home" / "runs" / "whole"))
+
+
+class TestDamage:
+    """Sources, options, run folders and places that are not as they should be."""
+
+    def test_validation_folders_are_left_out_and_strays_refused(self, small: Path, tmp_path: Path) -> None:
+        source = Path(shutil.copytree(small, tmp_path / "faces"))
+        shutil.copytree(source / "test", source / "valid")
+        split = split_faces(open_faces(source))
+        assert split.left_out["of other splits"] == 35
+        assert len(split.train) + len(split.dev) == len(split_faces(open_faces(small)).train) + len(split.dev)
+        shutil.copytree(source / "test" / "happy", source / "happy")
+        with pytest.raises(InputError, match="outside of its split folders"):
+            open_faces(source)
+
+    @pytest.mark.parametrize(
+        "data",
+        ["emotion,pixels,Usage\n".encode("utf-16"), b"\x89PNG\xff\x00\x01\n",
+         b"emotion,pixels,Usage\n" + b"1" * 5000 + b"," + b"0 " * 2304 + b",Training\n"],
+    )  # fmt: skip
+    def test_a_csv_that_is_none(self, tmp_path: Path, data: bytes) -> None:
+        path = tmp_path / "fer2013.csv"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"fer2013\.csv") as caught:
+            open_faces(path)
+        assert len(str(caught.value)) < 300
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {}, {"data": "x", "size": 48.5}, {"data": "x", "rate": "fast"}, {"data": "x", "seed": 2**80},
+            {"data": "x", "epochs": True}, {"data": "x", "early_epochs": -1}, {"data": "x", "size": 7}, {"data": 5},
+            {"data": "x", "ema": 1.5}, {"data": "x", "clip": 0}, {"data": "x", "smoothing": float("nan")},
+            {"data": "x", "augmentation": 1}, {"data": "x", "augmentation": {"turn": 1}},
+            {"data": "x", "augmentation": {"rotate": "x"}}, {"data": "x", "augmentation": {"scale": [1.0]}},
+        ],
+    )  # fmt: skip
+    def test_a_wrong_configuration(self, values: dict[str, object]) -> None:
+        with pytest.raises(InputError):
+            config_from(values)
+
+    @pytest.mark.parametrize("damage", ["text", "other keys", "half a safetensors"])
+    def test_spoiled_weights_to_start_from(self, tmp_path: Path, damage: str) -> None:
+        path = tmp_path / ("x.safetensors" if "safetensors" in damage else "x.pth")
+        path.write_bytes(b"no weights")
+        if damage == "other keys":
+            torch.save([1, 2], path)
+        with pytest.raises(InputError, match="do not fit"):
+            build("tf_mobilenetv3_small_minimal_100", 7, pretrained=str(path))
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("metrics.csv", b""), ("metrics.csv", None), ("metrics.csv", b"epoch,dev_accuracy\n1,a\n2,b\n3,c\n"),
+            ("data.json", None), ("data.json", b"[1]"), ("data.json", b"{}"), ("config.toml", b""),
+            ("config.toml", b"data = 1"), ("last.safetensors", save({"a": torch.zeros(1)})),
+            ("best.safetensors", save({"a": torch.zeros(1)})),
+        ],
+    )  # fmt: skip
+    def test_a_damaged_run(
+        self, name: str, content: bytes | None, copied: Path, small: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (copied / name).unlink() if content is None else (copied / name).write_bytes(content)
+        out = copied.parent / "out"
+        line = refused(capsys, "train", "export", "whole", "--out", out)
+        assert name in line or "config.toml" in name
+        assert not list(out.glob("*"))
+        if name not in ("best.safetensors", "config.toml"):
+            assert name in refused(capsys, "train", "fit", small, "--name", "whole", "--threads", "1")
+
+    def test_other_data_changes_nothing(self, copied: Path, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = {path.name: path.read_bytes() for path in copied.iterdir()}
+        assert "was begun with" in refused(capsys, "train", "fit", small / "train", "--name", "whole", "--threads", "1")
+        assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+    def test_a_worse_epoch_does_not_replace_the_best(self, copied: Path, small: Path) -> None:
+        """The checkpoint is lost and the metrics with it; what was best is still known."""
+        tensors, said = load_tensors(copied / "best.safetensors")
+        save_tensors(copied / "best.safetensors", tensors, {**said, "epoch": "9", "dev_accuracy": "1.0"})
+        kept = (copied / "best.safetensors").read_bytes()
+        (copied / "last.safetensors").unlink()
+        (copied / "metrics.csv").unlink()
+        assert call(["train", "fit", str(small), "--name", "whole", "--threads", "1"]) == 0
+        assert (copied / "best.safetensors").read_bytes() == kept
+
+    def test_the_files_of_a_run_have_equal_rights(self, trained: Path) -> None:
+        folder = trained / "runs" / "whole"
+        assert len({path.stat().st_mode for path in folder.iterdir() if path.name != ".lock"}) == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["missing.zip"], ["DATA", "--network", "resnet_18"], ["DATA", "--pretrained", "DATA/train/happy/0.png"],
+            ["DATA", "--seed", str(2**70)], ["DATA", "--threads", "100000"], ["DATA", "--batch", "4096"],
+        ],
+    )  # fmt: skip
+    def test_what_cannot_begin_leaves_no_run(
+        self, arguments: list[str], small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.setenv("EMOTION_EDGE_HOME", str(tmp_path / "home"))
+        given = [argument.replace("DATA", str(small)) for argument in arguments]
+        refused(capsys, "train", "fit", *given, "--name", "x", *(["--threads", "1"] * ("--threads" not in given)))
+        assert not (tmp_path / "home").exists()
+
+    def test_ctrl_c_keeps_the_epochs(self, small: Path, tmp_path: Path) -> None:
+        environment = {**os.environ, "EMOTION_EDGE_HOME": str(tmp_path)}
+        command = [*EDGE, "train", "fit", str(small), "--name", "stopped", *FIT]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.startswith("epoch 1"):
+                    break
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        assert process.returncode == 130
+        assert "stopped; the same command goes on after" in rest
+        assert "Traceback" not in rest
+        done = edge_train(tmp_path, *command[3:])
+        assert done.returncode == 0, done.stderr
+        assert "going on with" in done.stderr
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+    def test_places_that_cannot_be_written(
+        self, copied: Path, exported: Path, small: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        nope, model = Path("/proc/nope"), exported / "bars-fp32.onnx"
+        assert "/proc/nope" in refused(capsys, "train", "export", "whole", "--out", nope)
+        assert "/proc/nope" in refused(
+            capsys, "calibrate", "quantize", model, "--data", small, "--out", nope / "x.onnx"
+        )
+        assert "/proc/nope" in refused(capsys, "train", "export-mtcnn", "--out", nope)
+        (copied / "folder.onnx").mkdir()
+        line = refused(capsys, "calibrate", "quantize", model, "--data", small, "--out", copied / "folder.onnx")
+        assert "is a folder" in line
+        monkeypatch.setenv("EMOTION_EDGE_HOME", str(nope))
+        assert "/proc/nope" in refused(capsys, "train", "fit", small, "--name", "x")
+
+    def test_quantizing_asks_for_enough_and_spares_its_parent(
+        self, exported: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model, few = exported / "bars-fp32.onnx", folder_of_pictures(tmp_path / "few", 2)
+        quantize = ["calibrate", "quantize", model, "--data"]
+        assert "too few" in refused(capsys, *quantize, few, "--out", tmp_path / "x.onnx")
+        assert "--seed" in refused(capsys, *quantize, small, "--out", tmp_path / "x.onnx", "--seed", "-1")
+        (tmp_path / "link.onnx").symlink_to(model)
+        assert "link.onnx" in refused(capsys, *quantize, small, "--out", tmp_path / "link.onnx")
+
+    @pytest.mark.parametrize(
+        "record",
+        ["{}", "[1]", '{"run": 1, "config": 1, "template": 1, "started_from": 1}',
+         '{"run": {}, "config": {}, "template": {}, "started_from": []}'],
+    )  # fmt: skip
+    def test_a_card_from_no_record(
+        self, record: str, exported: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = exported / "bars-fp32.onnx"
+        path = tmp_path / "f.export.json"
+        path.write_text(record)
+        card = ["calibrate", "card", model, model, "--data", small, "--split", "test", "--record", path, "--out"]
+        assert "no record" in refused(capsys, *card, tmp_path / "f.md")
+        assert "write over" in refused(capsys, *card, tmp_path / "f.export.md")
+        (tmp_path / "g.json").symlink_to(path)
+        assert "write over" in refused(capsys, *card, tmp_path / "g.md")
+        assert path.read_text() == record
+        assert not (tmp_path / "f.md").exists()
 
 
 class TestShipped:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+
+from edge.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,34 @@ class Augmentation:
     sharpen: float = 0.15
     blur: float = 0.1
     erase: float = 0.4
+
+    def __post_init__(self) -> None:
+        values: dict[str, Any] = vars(self)
+        pair = values["scale"]
+        if (
+            not isinstance(pair, tuple)
+            or len(pair) != 2
+            or not all(_lies(v, 0.1, 10) for v in pair)
+            or pair[0] > pair[1]
+        ):
+            raise InputError(
+                f"augmentation: scale is {pair!r:.60}: it must be two numbers from 0.1 to 10, smaller first"
+            )
+        for name in set(values) - {"scale"}:
+            most = 180 if name == "rotate" else 1
+            if not _lies(values[name], 0, most):
+                raise InputError(f"augmentation: {name} is {values[name]!r:.60}: it must be a number from 0 to {most}")
+
+
+def _lies(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+PRESETS = {
+    "strong": Augmentation(),
+    "light": Augmentation(rotate=10.0, scale=(0.92, 1.08), shift=0.06, erase=0.15),
+}
+"""By name: `strong` to learn from, `light` to finish with, close to what the device will see."""
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
+
+
+class Stopped(EdgeError):
+    """A person pressed Ctrl-C; nothing is lost."""
+
+    exit_code = 130
 
 
 @click.group("train")
@@ -33,10 +39,17 @@ def group() -> None:
 @click.option("--size", type=int, help="Side of the network's input, pixels (default 96).")
 @click.option("--batch", type=int, help="Faces a step (default 96).")
 @click.option("--rate", type=float, help="Peak learning rate (default 0.001).")
+@click.option("--head-rate", type=float, help="Peak learning rate of the new classifier (default 0.003).")
+@click.option("--warmup", type=int, metavar="STEPS", help="Steps over which the rate rises (default 300).")
+@click.option(
+    "--augmentation", type=click.Choice(["strong", "light"]),
+    help="How much pictures are varied: strong (default) to learn from, light to finish with.",
+)  # fmt: skip
+@click.option("--start", metavar="RUN", help="Begin with another run's averaged weights, head and all.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="Arithmetic (default auto).")
 @click.option("--seed", type=int, help="Seed of weights, order, augmentation and dropout (default 0).")
 @click.option("--limit", type=int, metavar="N", help="Use only N training faces, for a trial.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads (default: all).")
+@click.option("--threads", type=click.IntRange(1, 256), help="Processor threads (default: all).")
 def fit_command(data: str, name: str, threads: int | None, **options: Any) -> None:
     """Fine-tune a network on DATA: fer2013.csv, a folder per class, or a zip of it.
 
@@ -46,14 +59,20 @@ def fit_command(data: str, name: str, threads: int | None, **options: Any) -> No
     \b
     Example:
       edge train fit fer2013.zip --name lite0 --pretrained tf_efficientnet_lite0.safetensors
+      edge train fit fer2013.zip --name fine --start lite0 --epochs 5 --rate 2e-4 --augmentation light
     """
     import torch
 
+    from train.augment import PRESETS
     from train.fit import FitConfig, config_from, fit
     from train.runs import Run, home
 
     run = Run(home() / "runs" / _plain(name))
     given = {key: value for key, value in options.items() if value is not None}
+    if "augmentation" in given:
+        given["augmentation"] = PRESETS[given["augmentation"]]
+    if "start" in given and _plain(given["start"]) == name:
+        raise InputError(f"--start {name}: a run cannot begin with itself")
     stored = run.read_config()
     config = replace(FitConfig(data=data), **given)
     if stored is not None:
@@ -67,8 +86,11 @@ def fit_command(data: str, name: str, threads: int | None, **options: Any) -> No
     torch.set_num_threads(threads or os.cpu_count() or 1)
     if run.last.exists():
         click.echo(f"going on with {run.folder}", err=True)
-    with _bar() as bar:
-        best = fit(config, run, _Report(bar))
+    try:
+        with _bar() as bar:
+            best = fit(config, run, _Report(bar))
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; the same command goes on after the last whole epoch of {run.folder}") from None
     click.echo(
         f"{run.folder}: best epoch {best['epoch']}, dev accuracy {best['dev_accuracy']}, "
         f"macro F1 {best['dev_macro_f1']}"
@@ -110,8 +132,8 @@ def export_mtcnn_command(out: str) -> None:
 
 
 def _plain(name: str) -> str:
-    if not name or name.startswith(".") or Path(name).name != name:
-        raise InputError(f'name "{name}": use a plain name, without folders')
+    if not name or name.startswith(".") or Path(name).name != name or not name.isprintable() or len(name) > 100:
+        raise InputError(f"name {name[:60]!a}: use a plain name, without folders")
     return name
 
 

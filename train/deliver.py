@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 from edge.detect import load_detector
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import check_writable, write_whole
 from edge.measure.evaluate import score_crops
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
@@ -24,7 +24,7 @@ from train.datasets.split import split_faces
 from train.export import choose_on_dev, deployable, parent_bytes, parent_metadata, sha256_of, to_onnx, write_model
 from train.fit import FitConfig, config_from, logits
 from train.networks import build
-from train.runs import Run, load_tensors
+from train.runs import Run, home, load_tensors
 
 
 class Stages(Protocol):
@@ -48,15 +48,19 @@ def deliver(
     if stored is None or not run.best.exists():
         raise InputError(f'{run.folder}: no finished epoch in it; train it with "edge train fit"')
     config = config_from({**stored, **({"data": data} if data else {})})
+    check_writable(out)
     stages.stage("reading the data")
     everything = open_faces(config.data)
     split = split_faces(everything)
-    recorded = json.loads((run.folder / "data.json").read_text())
+    recorded, epochs = run.read_data(), run.read_metrics(run.epochs_done())
     if recorded["dev_sha256"] != split.dev.fingerprint():
         raise InputError(f"{config.data}: it is not what {run.folder.name} was trained on (its dev split differs)")
     labels, gray = everything.labels, everything.gray
     network = build(config.network, len(labels), drop=config.drop, drop_path=config.drop_path)
-    network.load_state_dict(load_tensors(run.best)[0])
+    try:
+        network.load_state_dict(load_tensors(run.best)[0])
+    except RuntimeError:
+        raise InputError(f"{run.best}: these are weights of another network than {config.network}") from None
     parent = parent_bytes(network, parent_metadata(_without_paths(config), recorded, labels, gray))
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in load(parent).items()}
@@ -76,7 +80,8 @@ def deliver(
     info = with_accuracy(info, to_onnx(model, info), {"dev": split.dev, "test": split.test})
     paths = write_model(out, name, to_onnx(model, info), parent)
     record = {
-        "run": recorded, "epochs": run.read_metrics(), "config": _without_paths(config),
+        "name": run.folder.name, "run": recorded, "epochs": epochs, "config": _without_paths(config),
+        "started_from": _started_from(config),
         "temperature": choice.temperature, "dev_nll_before": choice.dev_nll_before,
         "dev_nll_after": choice.dev_nll_after, "threshold": choice.threshold,
         "template": {
@@ -100,6 +105,17 @@ def with_accuracy(info: ModelInfo, graph: bytes, sets: dict[str, FaceSet]) -> Mo
             figures = score_crops(classifier, as_crops(faces.images, info.crop.size), faces.targets)
             accuracy[name] = round(float(str(figures["accuracy"])), 4)
     return replace(info, accuracy=accuracy)
+
+
+def _started_from(config: FitConfig) -> list[dict[str, object]]:
+    """Return the configurations of the runs that this one began with, the first one first."""
+    if config.start is None:
+        return []
+    stored = Run(home() / "runs" / config.start).read_config()
+    if stored is None:
+        raise InputError(f"run {config.start}, which this one began with, is gone")
+    earlier = config_from(stored)
+    return [*_started_from(earlier), {"name": config.start, **_without_paths(earlier)}]
 
 
 def _without_paths(config: FitConfig) -> dict[str, object]:

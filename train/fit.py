@@ -18,7 +18,7 @@ from train.augment import Augmentation, augment, sample_generator
 from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.split import Split, split_faces
 from train.networks import build, parameter_groups, to_input
-from train.runs import Run, load_tensors, save_tensors
+from train.runs import Run, check_creatable, home, load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class FitConfig:
     """Largest norm of a step's gradient."""
     precision: str = "auto"
     """`fp32`, `bf16`, or `auto`: bf16 on an accelerator, fp32 on a processor."""
+    start: str | None = None
+    """Another run, whose averaged weights of its last epoch this one begins with, head and all."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
     limit: int | None = None
@@ -69,13 +71,28 @@ class FitConfig:
     """How training pictures are varied."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "size", "early_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+                raise InputError(f"{name} is {value!r:.60}: it must be a number from {least:g} to {most:g}")
+            if isinstance(value, float) and isinstance(FitConfig.__dataclass_fields__[name].default, int):
+                raise InputError(f"{name} is {value!r:.60}: it must be a whole number")
+        for name in ("data", "network", "pretrained", "start", "precision"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise InputError(f"{name} is {getattr(self, name)!r:.60}: it must be text")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise InputError(f'precision is "{self.precision}": choose auto, fp32 or bf16')
-        if self.limit is not None and self.limit < self.batch:
-            raise InputError(f"limit is {self.limit}: it must hold a batch of {self.batch} at least")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < self.batch):
+            raise InputError(f"limit is {self.limit!r:.60}: it must hold a batch of {self.batch} at least")
+
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10_000), "batch": (2, 65_536), "size": (8, 1024), "early_size": (8, 1024),
+    "early_epochs": (0, 10_000), "rate": (1e-9, 100), "head_rate": (1e-9, 100), "warmup": (0, 1_000_000),
+    "decay": (0, 10), "smoothing": (0, 0.9),
+    "drop": (0, 0.95), "drop_path": (0, 0.95), "ema": (0, 0.999999), "clip": (1e-6, 1e6), "seed": (0, 2**31 - 1),
+}  # fmt: skip
+"""Smallest and largest sensible value of each number in a configuration."""
 
 
 Progress = Callable[[dict[str, float]], None]
@@ -88,7 +105,10 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
     An epoch's order, augmentation and dropout depend on the seed and its number alone, so a run that was killed and
     started again ends with the same weights as one that was not.
     """
-    run.lock()
+    if run.folder.exists():
+        run.lock()
+    else:
+        check_creatable(run.folder)
     faces = open_faces(config.data)
     split = split_faces(faces)
     if config.limit:
@@ -96,14 +116,19 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
         split = Split(split.train.take(np.sort(chosen)), split.dev, split.test, split.left_out)
     if len(split.train) < config.batch or not len(split.dev):
         raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
+    described = {**split.describe(), "labels": list(faces.labels), "gray": faces.gray}
+    begun = run.last.exists() or run.best.exists()
+    recorded = run.read_data() if begun else described
+    if any(recorded.get(key) != value for key, value in described.items() if key != "left_out"):
+        raise InputError(f"{config.data}: it is not what {run.folder} was begun with; choose another --name")
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(config, len(faces.labels), len(split.train) // config.batch, device)
-    run.write_config(config)
-    run.write_json("data.json", {**split.describe(), "labels": faces.labels, "gray": faces.gray})
-    rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics()]
+    run.lock()
     start = trainer.restore(run.last) if run.last.exists() else 0
-    rows = rows[:start]
+    rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics(start)]
+    run.write_config(config)
+    run.write_json("data.json", described)
     for epoch in range(start, config.epochs):
         began = time.monotonic()
         loss = trainer.train_epoch(split.train, epoch, progress)
@@ -118,10 +143,11 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
             "seconds": time.monotonic() - began,
         }
         best = max((float(str(r["dev_accuracy"])) for r in rows), default=-1.0)
+        best = max(best, run.best_accuracy(but=epoch + 1))
         rows.append({key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()})
         if float(str(row["dev_accuracy"])) > best:
             state = {key: value.cpu() for key, value in trainer.averaged.state_dict().items()}
-            save_tensors(run.best, state, {"epoch": str(epoch + 1)})
+            save_tensors(run.best, state, {"epoch": str(epoch + 1), "dev_accuracy": str(rows[-1]["dev_accuracy"])})
             run.write_json("dev.json", figures)
         run.write_metrics(rows)
         trainer.save(run.last, epoch + 1)
@@ -139,11 +165,24 @@ class Trainer:
         network = build(
             config.network, classes, pretrained=config.pretrained, drop=config.drop, drop_path=config.drop_path
         )
+        if config.start is not None:
+            load_start(network, home() / "runs" / config.start / "last.safetensors")
+        self._probe(network)
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.rate, config.head_rate, config.decay))
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self.done = 0
+
+    def _probe(self, network: nn.Module) -> None:
+        """Make sure that the network takes pictures of the sizes asked for, before any work is done."""
+        for size in {self.config.size, self.config.early_size if self.config.early_epochs else self.config.size}:
+            try:
+                with torch.no_grad():
+                    network.eval()(torch.zeros(1, 3, size, size))
+            except (RuntimeError, AssertionError, ValueError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+                raise InputError(f"{self.config.network} takes no pictures of {size} x {size}: {reason}") from None
 
     @property
     def averaged(self) -> nn.Module:
@@ -199,19 +238,43 @@ class Trainer:
         parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
         for key, value in tensors.items():
             part, _, rest = key.partition(".")
-            parts[part][rest] = value
+            parts.setdefault(part, {})[rest] = value
+        if not metadata.get("epoch", "").isdigit() or not metadata.get("done", "").isdigit() or len(parts) > 3:
+            raise InputError(f"{path}: it is no checkpoint of a run; move it away to begin anew")
         try:
             self.network.load_state_dict(parts["network"])
             self.averaged.load_state_dict(parts["ema"])
         except RuntimeError:
             raise InputError(f"{path}: it belongs to another network; choose another --name") from None
+        shapes = [value.shape for group in self.optimizer.param_groups for value in group["params"]]
         moments: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in parts["optimizer"].items():
-            index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        try:
+            for key, value in parts["optimizer"].items():
+                index, _, name = key.partition(".")
+                if name != "step" and value.shape != shapes[int(index)]:
+                    raise ValueError(key)
+                moments.setdefault(int(index), {})[name] = value
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (ValueError, IndexError, KeyError):
+            raise InputError(f"{path}: its optimizer's state is damaged; choose another --name") from None
         self.done = int(metadata["done"])
         return int(metadata["epoch"])
+
+
+def load_start(network: nn.Module, path: Path) -> None:
+    """Load the averaged weights of another run's last epoch.
+
+    Raises:
+        InputError: there is no such run, or it is one of another network.
+    """
+    if not path.exists():
+        raise InputError(f"{path.parent}: no finished epoch in it to start from")
+    tensors = load_tensors(path)[0]
+    try:
+        network.load_state_dict({key[4:]: value for key, value in tensors.items() if key.startswith("ema.")})
+    except RuntimeError:
+        raise InputError(f"{path.parent}: it is a run of another network or other classes") from None
 
 
 def batches(faces: FaceSet, config: FitConfig, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -252,4 +315,6 @@ def config_from(values: dict[str, object]) -> FitConfig:
     if not isinstance(inner, dict):
         raise InputError("config.toml: augmentation is no table")
     inner = {key: tuple(value) if isinstance(value, list) else value for key, value in inner.items()}
+    if "data" not in settings or set(inner) - set(asdict(Augmentation())):
+        raise InputError("config.toml: it has no data, or an unknown key under augmentation")
     return FitConfig(**settings, augmentation=Augmentation(**inner))  # type: ignore[arg-type]

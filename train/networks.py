@@ -47,10 +47,10 @@ def build(
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": pretrained}}
     try:
         return _quiet_head(_create(name, options))
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a foreign file can make torch, timm and safetensors raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         if pretrained is None:
-            raise
-        reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{name}: timm cannot build it for {classes} classes ({reason}); choose another") from None
         if pretrained == "hub":
             raise OutsideError(
                 f"{name}: its weights could not be downloaded ({reason}); give a file with --pretrained PATH"

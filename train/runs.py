@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import check_writable, umask, write_whole
 
 if os.name == "posix":
     import fcntl
@@ -51,10 +52,15 @@ class Run:
 
     def lock(self) -> None:
         """Hold the run for this process until it ends; refuse a second one (not on Windows, which has no flock)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._lock is not None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be written ({error.strerror}); set EMOTION_EDGE_HOME") from None
         if os.name != "posix":
             return
-        self._lock = (self.folder / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -86,13 +92,70 @@ class Run:
         writer.writerows(rows)
         write_whole(self.folder / "metrics.csv", text.getvalue().encode())
 
-    def read_metrics(self) -> list[dict[str, str]]:
-        """Return the epochs' metrics as text, oldest first; empty before the first epoch has ended."""
+    def read_metrics(self, epochs: int) -> list[dict[str, str]]:
+        """Return the metrics of the first so many epochs as text, oldest first.
+
+        Raises:
+            InputError: they are not all there, or not readable.
+        """
         path = self.folder / "metrics.csv"
-        if not path.exists():
-            return []
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            rows = list(csv.DictReader(path.read_text().splitlines()))[:epochs] if epochs else []
+            if len(rows) == epochs and all(float(row["dev_accuracy"]) >= 0 for row in rows):
+                return rows
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
+            pass
+        raise InputError(f"{path}: it does not hold the metrics of {epochs} epochs; choose another --name")
+
+    def epochs_done(self) -> int:
+        """Return how many epochs the last checkpoint has behind it."""
+        epoch = load_tensors(self.last)[1].get("epoch", "")
+        if not epoch.isdecimal():
+            raise InputError(f"{self.last}: it is no checkpoint of a run; choose another --name")
+        return int(epoch)
+
+    def best_accuracy(self, but: int) -> float:
+        """Return the dev accuracy that the kept weights say of themselves, -1 where none are kept or from epoch `but`.
+
+        It guards them when the checkpoint or the metrics are lost; an epoch done again may write its own again.
+        """
+        said = load_tensors(self.best)[1] if self.best.exists() else {}
+        if said.get("epoch") == str(but) or "dev_accuracy" not in said:
+            return -1.0
+        try:
+            return float(said["dev_accuracy"])
+        except ValueError:
+            raise InputError(f"{self.best}: its dev_accuracy is no number; choose another --name") from None
+
+    def read_data(self) -> dict[str, Any]:
+        """Return what the run was begun with.
+
+        Raises:
+            InputError: `data.json` is missing or damaged.
+        """
+        path = self.folder / "data.json"
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable ({error})") from None
+        if not isinstance(value, dict) or not {"dev_sha256", "train_sha256", "train", "dev", "left_out"} <= set(value):
+            raise InputError(f"{path}: it does not say what the run was begun with")
+        return value
+
+
+def check_creatable(folder: Path) -> None:
+    """Make sure that a new folder can be made and written; it is not there afterwards.
+
+    Raises:
+        InputError: it cannot.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        check_writable(folder)
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -115,6 +178,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
         save_file({key: value.detach().contiguous() for key, value in tensors.items()}, partial, metadata)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        partial.chmod(0o666 & ~umask())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -107,6 +107,11 @@ def find_splits(source: str | Path) -> tuple[str, ...]:
     return _splits(_pictures_in(Path(source))[1])
 
 
+def count_pictures(source: str | Path) -> int:
+    """Return how many files of a source are pictures by their names."""
+    return len(_pictures_in(Path(source))[1])
+
+
 def _pictures_in(path: Path) -> tuple[zipfile.ZipFile | None, list[str]]:
     """Return the open zip (or None for a folder) and the sorted names of the pictures inside."""
     archive = None

@@ -27,15 +27,15 @@ def read_csv(path: Path) -> FaceSet:
     names: list[str] = []
     splits: list[str] = []
     try:
-        file = path.open(newline="", encoding="utf-8")
+        file = path.open(newline="", encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     with file:
         rows = csv.DictReader(file)
-        missing = {"emotion", "pixels", "Usage"} - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(sorted(missing))}; is it the official fer2013.csv?")
         try:
+            missing = {"emotion", "pixels", "Usage"} - set(rows.fieldnames or ())
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(sorted(missing))}; is it the official fer2013.csv?")
             for number, row in enumerate(rows, start=2):
                 images.append(_pixels(path, number, row["pixels"]))
                 targets.append(_target(path, number, row["emotion"]))
@@ -53,8 +53,8 @@ def read_csv(path: Path) -> FaceSet:
 def _pixels(path: Path, number: int, text: str | None) -> np.ndarray:
     try:
         values = np.array((text or "").split(), np.int64)
-    except ValueError:
-        raise InputError(f"{path}, line {number}: its pixels are not whole numbers") from None
+    except (ValueError, OverflowError):
+        raise InputError(f"{path}, line {number}: its pixels are not whole numbers from 0 to 255") from None
     if values.size != SIDE * SIDE:
         raise InputError(f"{path}, line {number}: {values.size} pixels instead of {SIDE * SIDE}; is the file cut off?")
     if values.min() < 0 or values.max() > 255:
@@ -63,6 +63,9 @@ def _pixels(path: Path, number: int, text: str | None) -> np.ndarray:
 
 
 def _target(path: Path, number: int, text: str | None) -> int:
-    if text is None or not text.strip().isdigit() or int(text) >= len(EMOTIONS):
-        raise InputError(f'{path}, line {number}: emotion "{text}" is no number from 0 to {len(EMOTIONS) - 1}')
+    known = {str(index) for index in range(len(EMOTIONS))}
+    if text is None or text.strip() not in known:
+        raise InputError(
+            f'{path}, line {number}: emotion "{str(text)[:20]}" is no number from 0 to {len(EMOTIONS) - 1}'
+        )
     return int(text)

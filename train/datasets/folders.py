@@ -9,8 +9,11 @@ import numpy as np
 
 from edge.align import ready_crop
 from edge.errors import InputError
-from edge.measure.folders import LabelledPictures, find_splits, open_labelled
+from edge.measure.folders import LabelledPictures, count_pictures, find_splits, open_labelled
 from train.datasets.faces import FaceSet
+
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+"""What a split folder's name means; any other is neither trained on nor reported."""
 
 
 def read_folders(path: Path, label_map: dict[str, str] | None, size: int) -> FaceSet:
@@ -20,7 +23,10 @@ def read_folders(path: Path, label_map: dict[str, str] | None, size: int) -> Fac
         InputError: nothing readable is there, or a class is unknown.
     """
     splits = find_splits(path) or (None,)
-    return _join([_load(open_labelled(path, label_map=label_map, split=split), split, size) for split in splits])
+    whole = _join([_load(open_labelled(path, label_map=label_map, split=split), split, size) for split in splits])
+    if None not in splits and count_pictures(path) != len(whole) + len(whole.unreadable):
+        raise InputError(f"{path}: it has pictures outside of its split folders {', '.join(map(str, splits))}")
+    return whole
 
 
 def _load(pictures: LabelledPictures, split: str | None, size: int) -> FaceSet:
@@ -46,7 +52,7 @@ def _load(pictures: LabelledPictures, split: str | None, size: int) -> FaceSet:
         images=np.stack(images),
         targets=pictures.targets[kept],
         names=np.array(pictures.names)[kept],
-        splits=np.full(len(kept), "test" if split in ("test", "testing") else "train"),
+        splits=np.full(len(kept), SPLITS.get(split or "train", "validation")),
         labels=pictures.labels,
         unreadable=tuple(unreadable),
     )

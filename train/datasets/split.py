@@ -52,10 +52,12 @@ def split_faces(faces: FaceSet) -> Split:
     near_test = is_train & np.isin(groups, groups[is_test & ~blank])
     usable = is_train & ~near_test & ~blank
     dev = _dev_mask(faces, groups, usable)
-    left_out = {
+    counts = {
         "near-duplicates of test pictures": int(near_test.sum()),
+        "of other splits": int((~is_test & ~is_train).sum()),
         "blank": int((is_train & blank & ~near_test).sum()),
     }
+    left_out = {why: count for why, count in counts.items() if count}
     return Split(faces.take(usable & ~dev), faces.take(dev), faces.take(is_test), left_out)
 
 
