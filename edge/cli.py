@@ -150,6 +150,7 @@ def run(
     from edge.config import load_config, override
     from edge.run import Runner
 
+    stop_on_signals()
     config = override(load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera)
     runner = Runner(
         config, stop=STOP, log=say, stdout=_standard_output() if stdout else None, draw=draw, max_frames=max_frames,

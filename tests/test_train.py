@@ -206,7 +206,7 @@ class TestRuns:
 
     def test_it_learns_and_leaves_a_whole_folder(self, trained: Path) -> None:
         run = Run(trained / "runs" / "whole")
-        rows = run.read_metrics()
+        rows = run.read_metrics(3)
         assert [row["epoch"] for row in rows] == ["1", "2", "3"]
         assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
         assert {"config.toml", "data.json", "metrics.csv", "best.safetensors", "last.safetensors", "dev.json"} <= {
@@ -226,7 +226,7 @@ class TestRuns:
                     break
             process.send_signal(signal.SIGKILL)
         assert last.exists()
-        assert load_tensors(last)[1]["epoch"] == "1"
+        assert int(load_tensors(last)[1]["epoch"]) < 3, "it was killed before its last epoch"
         done = edge_train(tmp_path, "train", "fit", str(small), "--name", "killed", *FIT)
         assert done.returncode == 0, done.stderr
         assert "going on with" in done.stderr

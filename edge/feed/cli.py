@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge.broker import parse_broker, read_credentials
-from edge.terminal import STOP, say
+from edge.terminal import STOP, say, stop_on_signals
 
 
 @click.command(
@@ -61,6 +61,7 @@ def command(
     """
     from edge.feed.show import run_feed
 
+    stop_on_signals()
     run_feed(
         parse_broker(broker),
         credentials=read_credentials(username, password_file),

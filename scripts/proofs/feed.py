@@ -1,4 +1,4 @@
-"""Real clips through `edge run` and a real Mosquitto, and the shipped model on PublicTest. Needs ../shared/data."""
+"""Real clips through `edge run` and a real Mosquitto. Needs ../shared/data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import jsonschema
 
 from edge.events import schema
 
-COVERS = ["edge/**/*.py", "edge/**/*.json", "edge/models/*.onnx", "edge/models/mtcnn/*.onnx"]
+COVERS = ["edge/**/*.py", "edge/events/*.json", "edge/models/*.onnx", "edge/models/mtcnn/*.onnx"]
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 EDGE = [sys.executable, "-m", "edge.cli"]
 
@@ -23,16 +23,12 @@ EDGE = [sys.executable, "-m", "edge.cli"]
 def prove() -> dict[str, Any]:
     """Return the figures; raise when one is out of its bounds."""
     if not DATA.is_dir():
-        raise SystemExit("prove feed: it needs the real clips and FER2013 in ../shared/data, which is not here")
+        raise SystemExit("prove feed: it needs the real clips in ../shared/data, which is not here")
     clips = DATA / "clips"
     with tempfile.TemporaryDirectory() as folder:
         walking = through_mosquitto(clips / "WolfgangLanger_Pexels.mp4", Path(folder))
     nobody = run("run", "--source", str(clips / "no_face.mp4"), "--stdout")
     several = events(run("run", "--source", str(clips / "multi_face.jpg"), "--stdout").stdout)
-    scored = json.loads(
-        run("evaluate", "edge/models/lite0-int8.onnx", str(DATA / "fer2013.zip"), "--split", "test", "--json").stdout
-    )
-    parent = json.loads(Path("edge/models/lite0.json").read_text())["figures"]["fp32"]["accuracy"]
     figures = {
         "WolfgangLanger_Pexels.mp4": walking,
         "no_face.mp4": {
@@ -41,16 +37,10 @@ def prove() -> dict[str, Any]:
             "said": nobody.stderr.strip(),
         },
         "multi_face.jpg": {"faces": sum(event["type"] == "enter" for event in several)},
-        "public_test": {
-            **{key: scored[key] for key in ("n", "accuracy", "balanced_accuracy", "macro_f1", "ece", "per_class")},
-            "accuracy_of_the_float_parent": parent,
-        },
     }
     assert walking["frames_with_a_face"] >= 0.99 * 472
     assert figures["no_face.mp4"]["events"] == 0
     assert figures["multi_face.jpg"]["faces"] == 5
-    assert scored["accuracy"] >= 0.68
-    assert parent - scored["accuracy"] <= 0.01
     return figures
 
 
