@@ -50,9 +50,7 @@ def through_mosquitto(clip: Path, folder: Path) -> dict[str, Any]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "mosquitto.conf").write_text(f"user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n")
-    server = subprocess.Popen(
-        ["mosquitto", "-v", "-c", str(folder / "mosquitto.conf")], stderr=subprocess.PIPE, text=True
-    )
+    server = subprocess.Popen(["mosquitto", "-c", str(folder / "mosquitto.conf")], stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
         while "running" not in server.stderr.readline():
