@@ -71,6 +71,12 @@ def test_a_broken_picture_reads_as_none(tmp_path: Path, content: bytes) -> None:
     assert open_labelled(tmp_path).read(0) is None
 
 
+def test_pictures_outside_of_a_class_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "loose.png")
+    with pytest.raises(InputError, match=r"loose\.png lies in no folder"):
+        open_labelled(tmp_path)
+
+
 def test_no_zip_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK not really")
     with pytest.raises(InputError, match="neither a folder nor a readable zip"):

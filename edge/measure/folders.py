@@ -91,9 +91,13 @@ def open_labelled(
         if label == "":
             continue
         if label is None or label not in order:
+            if not folder:
+                raise InputError(
+                    f"{path}: {name} lies in no folder; expected one folder per class with pictures inside"
+                )
             raise InputError(
-                f'{path}: folder "{folder or "."}" is no class of {", ".join(labels)}: rename it, or map it with '
-                f'--label-map "{folder or "."}=LABEL" (an empty LABEL leaves it out)'
+                f'{path}: folder "{folder}" is no class of {", ".join(labels)}: rename it, or map it with '
+                f'--label-map "{folder}=LABEL" (an empty LABEL leaves it out)'
             )
         kept.append(name)
         targets.append(order[label])

@@ -29,7 +29,7 @@ def show(file: str | None, as_json: bool) -> None:
     path = Path(file) if file else DEFAULT_MODEL
     info = load_model(path).info
     values = asdict(info)
-    values["crop"] = {**values["crop"], "template": info.crop.template.round(4).tolist()}
+    values["crop"] = {**values["crop"], "template": info.crop.template.astype(float).round(4).tolist()}
     values["bytes"] = path.stat().st_size
     if as_json:
         click.echo(json.dumps(values, indent=2))
