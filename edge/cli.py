@@ -183,6 +183,9 @@ def call(arguments: list[str] | None = None) -> int:
     except EdgeError as error:
         say(str(error))
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "edge"

@@ -136,6 +136,9 @@ class Runner:
                 self._send(event)
             self.summary.seconds = time.monotonic() - began
             self.summary.broken = source.broken
+            if self._publisher is not None:  # nobody is seen any more: a retained face would stand for ever
+                self._publisher.faces(self.camera.name, 0)
+                self._publisher.emotion(self.camera.name, "none")
             self._state("ended", "stopped" if self._stop.is_set() else "the source has ended")
         return self.summary
 

@@ -153,8 +153,8 @@ def test_retained_values_and_offline_at_the_end(
     assert done.returncode == 0, done.stderr
     seen = listen(BrokerAddress("127.0.0.1", broker.port, "p"))
     seen.wait_last("/available", "offline")
-    seen.wait_last("/faces", "1")
-    seen.wait_last("/emotion", "happy")
+    seen.wait_last("/faces", "0")
+    seen.wait_last("/emotion", "none")
     values = {topic: seen.of(topic)[-1] for topic in ("p/d/info", "p/d/c/state")}
     info, state = json.loads(values["p/d/info"]), json.loads(values["p/d/c/state"])
     jsonschema.validate(info, schema("info"))
