@@ -156,7 +156,7 @@ def _fit_command(config: dict[str, Any], name: str) -> str:
 
 OPTIONS = {
     "network", "pretrained", "start", "epochs", "early_epochs", "early_size", "size", "batch", "rate", "head_rate",
-    "warmup", "seed", "limit",
+    "warmup", "seed", "limit", "votes", "votes_share", "smoothing", "finish_epochs",
 }  # fmt: skip
 """What `edge train fit` takes as an option."""
 

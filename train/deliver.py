@@ -121,7 +121,7 @@ def _started_from(config: FitConfig) -> list[dict[str, object]]:
 def _without_paths(config: FitConfig) -> dict[str, object]:
     """Return the configuration with files by their names alone: what a public file may say."""
     values = asdict(config)
-    for key in ("data", "pretrained"):
+    for key in ("data", "pretrained", "votes"):
         if values[key] is not None:
             values[key] = Path(values[key]).name
     return values

@@ -14,9 +14,10 @@ from torch import nn
 
 from edge.errors import InputError
 from edge.measure.scores import score
-from train.augment import Augmentation, augment, sample_generator
+from train.augment import PRESETS, Augmentation, augment, sample_generator
 from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.split import Split, split_faces
+from train.losses import soft_cross_entropy, target_distributions
 from train.networks import build, parameter_groups, to_input
 from train.runs import Run, check_creatable, home, load_tensors, save_tensors
 
@@ -41,6 +42,8 @@ class FitConfig:
     """Side in the first epochs: small pictures teach the coarse things at half the price (progressive resizing)."""
     early_epochs: int = 0
     """How many epochs use `early_size`."""
+    finish_epochs: int = 0
+    """How many of the last epochs vary the pictures only lightly (`train.augment.PRESETS["light"]`)."""
     rate: float = 1e-3
     """Peak learning rate of the body."""
     head_rate: float = 3e-3
@@ -51,6 +54,10 @@ class FitConfig:
     """AdamW's weight decay, on matrices only."""
     smoothing: float = 0.1
     """Label smoothing."""
+    votes: str | None = None
+    """FER+'s csv of votes, for soft labels."""
+    votes_share: float = 0.5
+    """How much of a face's target the votes on it make; the rest is its label."""
     drop: float = 0.3
     """Dropout before the classifier."""
     drop_path: float = 0.1
@@ -62,7 +69,7 @@ class FitConfig:
     precision: str = "auto"
     """`fp32`, `bf16`, or `auto`: bf16 on an accelerator, fp32 on a processor."""
     start: str | None = None
-    """Another run, whose averaged weights of its last epoch this one begins with, head and all."""
+    """Another run, whose best averaged weights on dev this one begins with, head and all."""
     seed: int = 0
     """Seed of weights, order, augmentation and dropout."""
     limit: int | None = None
@@ -77,7 +84,7 @@ class FitConfig:
                 raise InputError(f"{name} is {value!r:.60}: it must be a number from {least:g} to {most:g}")
             if isinstance(value, float) and isinstance(FitConfig.__dataclass_fields__[name].default, int):
                 raise InputError(f"{name} is {value!r:.60}: it must be a whole number")
-        for name in ("data", "network", "pretrained", "start", "precision"):
+        for name in ("data", "network", "pretrained", "start", "precision", "votes"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise InputError(f"{name} is {getattr(self, name)!r:.60}: it must be text")
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -89,7 +96,7 @@ class FitConfig:
 BOUNDS: dict[str, tuple[float, float]] = {
     "epochs": (1, 10_000), "batch": (2, 65_536), "size": (8, 1024), "early_size": (8, 1024),
     "early_epochs": (0, 10_000), "rate": (1e-9, 100), "head_rate": (1e-9, 100), "warmup": (0, 1_000_000),
-    "decay": (0, 10), "smoothing": (0, 0.9),
+    "decay": (0, 10), "smoothing": (0, 0.9), "votes_share": (0, 1), "finish_epochs": (0, 10_000),
     "drop": (0, 0.95), "drop_path": (0, 0.95), "ema": (0, 0.999999), "clip": (1e-6, 1e6), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 """Smallest and largest sensible value of each number in a configuration."""
@@ -126,12 +133,15 @@ def fit(config: FitConfig, run: Run, progress: Progress = lambda state: None) ->
     trainer = Trainer(config, len(faces.labels), len(split.train) // config.batch, device)
     run.lock()
     start = trainer.restore(run.last) if run.last.exists() else 0
+    targets = target_distributions(
+        split.train, smoothing=config.smoothing, votes=config.votes, votes_share=config.votes_share
+    )
     rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics(start)]
     run.write_config(config)
     run.write_json("data.json", described)
     for epoch in range(start, config.epochs):
         began = time.monotonic()
-        loss = trainer.train_epoch(split.train, epoch, progress)
+        loss = trainer.train_epoch(split.train, targets, epoch, progress)
         probabilities = torch.softmax(torch.from_numpy(logits(trainer.averaged, split.dev, config.size, device)), dim=1)
         figures = score(probabilities.numpy(), split.dev.targets, faces.labels)
         row = {
@@ -166,7 +176,7 @@ class Trainer:
             config.network, classes, pretrained=config.pretrained, drop=config.drop, drop_path=config.drop_path
         )
         if config.start is not None:
-            load_start(network, home() / "runs" / config.start / "last.safetensors")
+            load_start(network, Run(home() / "runs" / config.start).best)
         self._probe(network)
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
@@ -189,20 +199,20 @@ class Trainer:
         """The network with averaged weights."""
         return self.ema.module
 
-    def train_epoch(self, faces: FaceSet, epoch: int, progress: Progress) -> float:
-        """Go once through the faces; return the mean loss."""
+    def train_epoch(self, faces: FaceSet, targets: np.ndarray, epoch: int, progress: Progress) -> float:
+        """Go once through the faces, with a `(N, C)` distribution each to learn; return the mean loss."""
         config = self.config
         torch.manual_seed(config.seed * 100_003 + epoch + 1)
         size = config.early_size if epoch < config.early_epochs else config.size
-        loss_of = nn.CrossEntropyLoss(label_smoothing=config.smoothing)
         self.network.train()
         total = 0.0
-        for step, (images, targets) in enumerate(batches(faces, config, epoch, size)):
+        for step, (images, chosen) in enumerate(batches(faces, config, epoch, size)):
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak"] * self._rate_now()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 outputs = self.network(to_input(images.to(self.device)))  # (B, classes)
-            loss = loss_of(outputs.float(), targets.to(self.device))
+            wanted = torch.from_numpy(targets[chosen]).to(self.device)
+            loss = soft_cross_entropy(outputs.float(), wanted)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -263,7 +273,7 @@ class Trainer:
 
 
 def load_start(network: nn.Module, path: Path) -> None:
-    """Load the averaged weights of another run's last epoch.
+    """Load the averaged weights of another run's best epoch on dev.
 
     Raises:
         InputError: there is no such run, or it is one of another network.
@@ -272,21 +282,24 @@ def load_start(network: nn.Module, path: Path) -> None:
         raise InputError(f"{path.parent}: no finished epoch in it to start from")
     tensors = load_tensors(path)[0]
     try:
-        network.load_state_dict({key[4:]: value for key, value in tensors.items() if key.startswith("ema.")})
+        network.load_state_dict(tensors)
     except RuntimeError:
         raise InputError(f"{path.parent}: it is a run of another network or other classes") from None
 
 
-def batches(faces: FaceSet, config: FitConfig, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield an epoch's augmented batches, `(B, size, size[, 3])` uint8 and `(B,)` int64, but for a last short one."""
+def batches(faces: FaceSet, config: FitConfig, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+    """Yield an epoch's augmented batches, `(B, size, size[, 3])` uint8, and whose faces they are, `(B,)`.
+
+    A last short batch is left out.
+    """
+    settings = PRESETS["light"] if epoch >= config.epochs - config.finish_epochs else config.augmentation
     order = np.random.default_rng([config.seed, epoch]).permutation(len(faces))
     for start in range(0, len(order) - config.batch + 1, config.batch):
         chosen = order[start : start + config.batch]
         images = [
-            augment(faces.images[i], size, config.augmentation, sample_generator(config.seed, epoch, int(i)))
-            for i in chosen
+            augment(faces.images[i], size, settings, sample_generator(config.seed, epoch, int(i))) for i in chosen
         ]
-        yield torch.from_numpy(np.stack(images)), torch.from_numpy(faces.targets[chosen])
+        yield torch.from_numpy(np.stack(images)), chosen
 
 
 @torch.inference_mode()

@@ -1,0 +1,44 @@
+"""Progress of long work on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge.errors import EdgeError
+
+
+class Stopped(EdgeError):
+    """A person pressed Ctrl-C; nothing is lost."""
+
+    exit_code = 130
+
+
+def progress_bar() -> Any:
+    """Return rich's bar, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+class Report:
+    """Shows a run's state as a bar a stage, and one line an epoch that stays."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+        self.task = bar.add_task("reading the data", total=None)
+
+    def __call__(self, state: dict[str, float]) -> None:
+        """Take a state of `train.fit.Progress`."""
+        if "step" in state:
+            text = f"epoch {state['epoch']:.0f}  loss {state['loss']:.4f}"
+            self.bar.update(self.task, description=text, completed=state["step"], total=state["steps"])
+        else:
+            figures = "  ".join(f"{key} {value:.4f}" for key, value in state.items() if key not in ("epoch", "seconds"))
+            self.bar.console.print(f"epoch {state['epoch']:.0f}: {figures}  ({state['seconds']:.0f} s)")
+
+    def stage(self, text: str, total: int | None = None) -> Any:
+        """Begin a stage with a bar of its own; return what takes the number done."""
+        self.bar.reset(self.task, description=text, total=total)
+        return lambda done: self.bar.update(self.task, completed=done)
