@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edge.measure.folders import open_labelled
 from edge.model import load_model
 from edge.model.contract import ModelInfo
 from train.augment import PRESETS
-from train.fit import FitConfig
+from train.config import FitConfig
 
 
 def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Path, out: Path) -> tuple[Path, Path]:
@@ -145,20 +145,27 @@ Float parent: `{name}.fp16.safetensors`, sha256 `{info.parent_sha256}`.
 def _fit_command(config: dict[str, Any], name: str) -> str:
     """Return the command that trains as a configuration says; what stands at its default is left out."""
     plain = asdict(FitConfig(data=""))
-    given = [
-        f"--{key.replace('_', '-')} {config[key]}" for key in plain if key in OPTIONS and config[key] != plain[key]
-    ]
+    given = []
+    for key, option in OPTIONS.items():
+        for value in _values(config.get(key, plain[key])) if config.get(key, plain[key]) != plain[key] else []:
+            given.append(f"--{option} {value}")
     for preset, settings in PRESETS.items():
         if preset != "strong" and json.loads(json.dumps(asdict(settings))) == config["augmentation"]:
             given.append(f"--augmentation {preset}")
-    return " ".join(["edge train fit", config["data"], f"--name {name}", *given])
+    before = [f"edge train align {config['data']} --out {config['aligned']}"] if config.get("aligned") else []
+    return "\n".join([*before, " ".join(["edge train fit", config["data"], f"--name {name}", *given])])
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 OPTIONS = {
-    "network", "pretrained", "start", "epochs", "early_epochs", "early_size", "size", "batch", "rate", "head_rate",
-    "warmup", "seed", "limit", "votes", "votes_share", "smoothing", "finish_epochs",
-}  # fmt: skip
-"""What `edge train fit` takes as an option."""
+    field.name: {"teachers": "teacher"}.get(field.name, field.name.replace("_", "-"))
+    for field in fields(FitConfig)
+    if field.name not in ("data", "augmentation")
+}
+"""What `edge train fit` calls each setting."""
 
 
 def _pct(value: float | None) -> str:

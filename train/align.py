@@ -1,91 +1,126 @@
-"""The crop template, measured: where the device's detector finds eyes, nose and mouth in the training pictures."""
+"""`edge train align`: a data set aligned, with a report of how many faces were found and a sheet to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge.align import Crop
-from edge.detect import Detector
+from edge.detect import Detector, load_detector
 from edge.errors import InputError
-from edge.measure.evaluate import largest
+from edge.files import check_writable, write_whole
+from edge.model import load_model
+from train.alignment import Aligned, align_set
+from train.datasets import FaceSet, as_crops, open_faces
+from train.framing import Framing, measure_framing
+from train.stages import Stages
 
-SIDE = 160
-"""Training pictures are enlarged to this side for the detector: a face of 48 pixels has too few for its last net."""
+SHEET = 12
+"""Faces across the before-and-after sheet."""
 
-FRAME = 0.25
-"""Share of the side added around them, as the mean of the picture's border: tight crops leave a box no room."""
-
-ENOUGH = 50
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How the training pictures frame their faces.
-
-    Attributes:
-        crop: the template and the box margin that reproduce it.
-        found, looked_at: pictures with a face that the detector found, of how many.
-        spread: standard deviation of the landmarks about their mean, in picture sides.
-    """
-
-    crop: Crop
-    found: int
-    looked_at: int
-    spread: float
+GAP = 4
 
 
-def measure_framing(
-    images: np.ndarray, detector: Detector, size: int, progress: Callable[[int], None] = lambda done: None
-) -> Framing:
-    """Measure how ready crops frame the face, so that a camera's face can be framed alike.
+def align(
+    data: str, out: Path, label_map: dict[str, str], model: Path | None, detector: str, size: int, count: int,
+    stages: Stages,
+) -> str:  # fmt: skip
+    """Align every face of `data` into `out`, with `report.json` and `before-after.png`; return a line to show.
 
     Args:
-        images: `(N, S, S)` gray or `(N, S, S, 3)` RGB uint8 training pictures.
-        detector: the device's own.
-        size: side of the crop that the model takes, pixels.
-        progress: called with the number of pictures done.
-
-    Returns:
-        means over the pictures with a face and their mirror images: landmarks in the unit square; and for detections
-        without landmarks the square's side and centre relative to the box.
+        data: as `train.datasets.open_faces` takes it.
+        out: folder for the crops; what is there of the same call is gone on with.
+        label_map: folder name to label.
+        model: a model file whose crop to use; None: measured on training pictures, `count` of them.
+        detector: `mtcnn`, the device's, or `facenet`, the original.
+        size: side of the crops where none is given by a model.
+        stages: shows progress.
 
     Raises:
-        InputError: too few faces are found to trust the mean.
+        InputError: the data or the model cannot be read, too few faces are found to measure framing, or `out` holds
+            something else.
     """
-    landmarks, boxes = [], []
-    pad = round(SIDE * FRAME)
-    for index, image in enumerate(images):
-        faces = detector.detect(_enlarge(image, pad))
-        if faces:
-            face = largest(faces)
-            landmarks.append((face.landmarks - pad) / SIDE)
-            boxes.append((face.box - pad) / SIDE)
-        progress(index + 1)
-    if len(boxes) < ENOUGH:
-        raise InputError(f"the detector finds a face in {len(boxes)} of {len(images)} pictures: too few for a template")
-    points = np.stack(landmarks)  # (F, 5, 2)
-    template = _symmetric(np.nanmean(points, axis=0)).astype(np.float32)
-    corners = np.stack(boxes)  # (F, 4)
-    sides = np.maximum(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
-    centres = (corners[:, :2] + corners[:, 2:]) / 2
-    offset = ((0.5 - centres) / sides[:, None]).mean(axis=0)
-    crop = Crop(size, template, round(float((1 / sides).mean()), 4), (0.0, round(float(offset[1]), 4)))
-    return Framing(crop, len(boxes), len(images), float(np.nanstd(points, axis=0).mean()))
+    check_writable(out)
+    stages.stage("reading the data")
+    faces = open_faces(data, label_map)
+    finder = _detector(detector)
+    framing = _framing(faces, finder, model, size, count, stages)
+    moved = stages.stage("aligning", len(faces))
+    aligned = align_set(faces, out, finder, framing, moved)
+    report = {"data": Path(data).name, "detector": finder.name, **_found(faces, aligned)}
+    write_whole(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_whole(out / "before-after.png", cv2.imencode(".png", sheet(faces, aligned))[1].tobytes())
+    return f"{out}: a face found in {int(aligned.found.sum())} of {len(faces)} pictures"
 
 
-def _symmetric(points: np.ndarray) -> np.ndarray:
-    """Return the mean of `(5, 2)` points and their mirror image: training shows every picture both ways round."""
-    mirrored = points[[1, 0, 2, 4, 3]] * [-1, 1] + [1, 0]
-    return (points + mirrored) / 2
+def _detector(name: str) -> Detector:
+    if name == "mtcnn":
+        return load_detector("mtcnn")
+    from train.facenet import FacenetDetector
+
+    return FacenetDetector()
 
 
-def _enlarge(image: np.ndarray, pad: int) -> np.ndarray:
-    """Return the picture as `(H, W, 3)` BGR at `SIDE`, with a frame of its border's mean around it."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-    large = cv2.resize(bgr, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    border = np.concatenate([bgr[0], bgr[-1], bgr[:, 0], bgr[:, -1]]).mean(axis=0)
-    return cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=border.tolist())
+def _framing(faces: FaceSet, detector: Detector, model: Path | None, size: int, count: int, stages: Stages) -> Framing:
+    """Return the crop of a model file, or measure it on training pictures."""
+    if model is not None:
+        return Framing(load_model(model).info.crop, 0, 0, 0.0)
+    train = np.flatnonzero(faces.splits == "train")
+    if not len(train):
+        raise InputError("there is no training picture to measure framing on; give a --model to frame faces as it does")
+    sample = np.sort(np.random.default_rng(0).permutation(train)[:count])
+    return measure_framing(faces.images[sample], detector, size, stages.stage("measuring the crop", len(sample)))
+
+
+def _found(faces: FaceSet, aligned: Aligned) -> dict[str, object]:
+    """Return how many faces were found: in all, a split and a class each."""
+    found: Counter[tuple[str, str]] = Counter()
+    looked: Counter[tuple[str, str]] = Counter()
+    for split, target, hit in zip(faces.splits, faces.targets, aligned.found, strict=True):
+        key = str(split), faces.labels[target]
+        looked[key] += 1
+        found[key] += bool(hit)
+    splits = sorted({split for split, _ in looked})
+    return {
+        "pictures": len(faces), "found": int(aligned.found.sum()),
+        "splits": {
+            split: {
+                label: {"pictures": looked[split, label], "found": found[split, label]}
+                for label in faces.labels if looked[split, label]
+            }
+            for split in splits
+        },
+        "unreadable": list(faces.unreadable),
+    }  # fmt: skip
+
+
+def sheet(faces: FaceSet, aligned: Aligned) -> np.ndarray:
+    """Return a picture of faces before (above) and after (below), BGR: a row of found ones a class, one of not found.
+
+    Which faces are shown is drawn once and for all.
+    """
+    size = aligned.images.shape[1]
+    rng = np.random.default_rng(0)
+    kinds = [np.flatnonzero(aligned.found & (faces.targets == target)) for target in range(len(faces.labels))]
+    kinds.append(np.flatnonzero(~aligned.found))
+    rows = []
+    for kind in kinds:
+        chosen = np.sort(rng.permutation(kind)[:SHEET])
+        if len(chosen):
+            rows += [_strip(as_crops(faces.images[chosen], size)), _strip(aligned.images[chosen])]
+            rows.append(np.full((3 * GAP, rows[-1].shape[1], 3), 255, np.uint8))
+    if not rows:
+        return np.full((size, size, 3), 255, np.uint8)
+    return np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
+
+
+def _strip(crops: np.ndarray) -> np.ndarray:
+    """Return up to `SHEET` crops side by side on white."""
+    size = crops.shape[1]
+    strip = np.full((size + GAP, SHEET * (size + GAP), 3), 255, np.uint8)
+    for index, crop in enumerate(crops):
+        strip[:size, index * (size + GAP) : index * (size + GAP) + size] = crop
+    return strip

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,20 +16,15 @@ from edge.files import check_writable, write_whole
 from edge.measure.evaluate import score_crops
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
-from train.align import measure_framing
-from train.datasets import FaceSet, as_crops, open_faces
-from train.datasets.split import split_faces
+from train.alignment import crop_of, read_aligned
+from train.config import FitConfig, config_from
+from train.datasets import FaceSet, as_crops
 from train.export import choose_on_dev, deployable, parent_bytes, parent_metadata, sha256_of, to_onnx, write_model
-from train.fit import FitConfig, config_from, logits
+from train.fit import logits, read_split
+from train.framing import Framing, measure_framing
 from train.networks import build
 from train.runs import Run, home, load_tensors
-
-
-class Stages(Protocol):
-    """Shows a long job's stages."""
-
-    def stage(self, text: str, total: int | None = None) -> Callable[[int], None]:
-        """Begin a stage; return what takes the number done."""
+from train.stages import Stages
 
 
 def deliver(
@@ -50,12 +43,11 @@ def deliver(
     config = config_from({**stored, **({"data": data} if data else {})})
     check_writable(out)
     stages.stage("reading the data")
-    everything = open_faces(config.data)
-    split = split_faces(everything)
+    split = read_split(config)
     recorded, epochs = run.read_data(), run.read_metrics(run.epochs_done())
     if recorded["dev_sha256"] != split.dev.fingerprint():
         raise InputError(f"{config.data}: it is not what {run.folder.name} was trained on (its dev split differs)")
-    labels, gray = everything.labels, everything.gray
+    labels, gray = split.train.labels, split.train.gray
     network = build(config.network, len(labels), drop=config.drop, drop_path=config.drop_path)
     try:
         network.load_state_dict(load_tensors(run.best)[0])
@@ -67,9 +59,7 @@ def deliver(
     )
     stages.stage("choosing temperature and threshold on dev")
     choice = choose_on_dev(logits(network, split.dev, config.size, torch.device("cpu")), split.dev.targets)
-    sample = np.sort(np.random.default_rng(0).permutation(len(split.train))[:faces])
-    moved = stages.stage("measuring the crop template", len(sample))
-    framing = measure_framing(split.train.images[sample], load_detector(), config.size, moved)
+    framing = _framing(config, split.train, faces, stages)
     model = deployable(network, size=config.size, gray=gray, temperature=choice.temperature)
     info = ModelInfo(
         name=name, network=config.network, precision="fp32", labels=labels, crop=framing.crop, gray=gray,
@@ -81,7 +71,7 @@ def deliver(
     paths = write_model(out, name, to_onnx(model, info), parent)
     record = {
         "name": run.folder.name, "run": recorded, "epochs": epochs, "config": _without_paths(config),
-        "started_from": _started_from(config),
+        "started_from": _forebears(config),
         "temperature": choice.temperature, "dev_nll_before": choice.dev_nll_before,
         "dev_nll_after": choice.dev_nll_after, "threshold": choice.threshold,
         "template": {
@@ -96,6 +86,17 @@ def deliver(
     return (*paths, report)
 
 
+def _framing(config: FitConfig, train: FaceSet, count: int, stages: Stages) -> Framing:
+    """Return the crop that a run's pictures are framed with: the one they were aligned with, or measured on them."""
+    if config.aligned is not None:
+        described, aligned = read_aligned(Path(config.aligned))
+        found, spread = int(aligned.found.sum()), float(described["spread"])
+        return Framing(replace(crop_of(described), size=config.size), found, len(aligned.found), spread)
+    sample = np.sort(np.random.default_rng(0).permutation(len(train))[:count])
+    moved = stages.stage("measuring the crop template", len(sample))
+    return measure_framing(train.images[sample], load_detector(), config.size, moved)
+
+
 def with_accuracy(info: ModelInfo, graph: bytes, sets: dict[str, FaceSet]) -> ModelInfo:
     """Return the facts with the accuracy of the model file on each set, measured by the device's own runtime."""
     classifier = OnnxClassifier.from_bytes(graph, info.name, threads=2)
@@ -107,21 +108,23 @@ def with_accuracy(info: ModelInfo, graph: bytes, sets: dict[str, FaceSet]) -> Mo
     return replace(info, accuracy=accuracy)
 
 
-def _started_from(config: FitConfig) -> list[dict[str, object]]:
-    """Return the configurations of the runs that this one began with, the first one first."""
-    if config.start is None:
-        return []
-    stored = Run(home() / "runs" / config.start).read_config()
-    if stored is None:
-        raise InputError(f"run {config.start}, which this one began with, is gone")
-    earlier = config_from(stored)
-    return [*_started_from(earlier), {"name": config.start, **_without_paths(earlier)}]
+def _forebears(config: FitConfig) -> list[dict[str, object]]:
+    """Return the configurations of the runs that this one began with or learned from, in the order to train them."""
+    found: dict[str, dict[str, object]] = {}
+    for name in (*config.teachers, *((config.start,) if config.start else ())):
+        stored = Run(home() / "runs" / name).read_config()
+        if stored is None:
+            raise InputError(f"run {name}, which this one began with or learned from, is gone")
+        earlier = config_from(stored)
+        for each in [*_forebears(earlier), {"name": name, **_without_paths(earlier)}]:
+            found.setdefault(str(each["name"]), each)
+    return list(found.values())
 
 
 def _without_paths(config: FitConfig) -> dict[str, object]:
     """Return the configuration with files by their names alone: what a public file may say."""
     values = asdict(config)
-    for key in ("data", "pretrained", "votes"):
+    for key in ("data", "pretrained", "votes", "aligned"):
         if values[key] is not None:
             values[key] = Path(values[key]).name
     return values

@@ -1,7 +1,8 @@
-"""What a run learns from: a distribution over the labels for each face, and the loss against it."""
+"""What a run learns from: a distribution over the labels for each face, and the losses against it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch.nn.functional as F
 
 from train.datasets import FaceSet
 from train.datasets.ferplus import read_votes, translate_votes
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From `(B, C)` logits and `(B, C)` target distributions to a scalar."""
 
 
 def target_distributions(
@@ -32,6 +36,56 @@ def target_distributions(
     return (1 - smoothing) * targets + smoothing / classes
 
 
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of `(B, C)` logits against `(B, C)` distributions."""
-    return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+def class_weights(counts: np.ndarray, how: str, beta: float = 0.999) -> np.ndarray:
+    """Return `(C,)` float32: how much each class weighs in the loss, 1 on average over the faces.
+
+    Args:
+        counts: `(C,)` int, faces a class.
+        how: `none`; `balanced`: inverse to the count; `effective`: inverse to the effective number of samples
+            (1 - beta^n) / (1 - beta), in which each further picture of a class brings less news.
+        beta: of `effective`, below 1; the nearer, the more like `balanced`.
+
+    Source: King and Zeng 2001 (balanced); Cui et al. 2019, Class-Balanced Loss (effective).
+    """
+    number = counts.astype(np.float64)
+    if how == "none":
+        return np.ones(len(counts), np.float32)
+    weight = 1 / np.maximum(number, 1) if how == "balanced" else (1 - beta) / (1 - beta ** np.maximum(number, 1))
+    weight[counts == 0] = 0
+    return (weight * number.sum() / max((weight * number).sum(), 1e-12)).astype(np.float32)
+
+
+def make_loss(name: str, weights: torch.Tensor, gamma: float = 2.0) -> Loss:
+    """Return a loss over soft targets.
+
+    Args:
+        name: `cross-entropy`, or `focal`: the cross-entropy of each class times (1 - p)^gamma, so that faces which are
+            already told apart count less.
+        weights: `(C,)` float32: what the term of each class is multiplied with.
+        gamma: of `focal`; 0 makes it a cross-entropy.
+
+    Source: Lin et al. 2017, Focal Loss for Dense Object Detection.
+    """
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        log_likely = F.log_softmax(logits, dim=1)  # (B, C)
+        terms = targets * log_likely * weights
+        if name == "focal":
+            terms = terms * (1 - log_likely.exp()).pow(gamma)
+        return -terms.sum(dim=1).mean()
+
+    return loss
+
+
+def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the mean divergence of the student's answers from the teacher's, both softened, times temperature².
+
+    Args:
+        student: `(B, C)` logits.
+        teacher: `(B, C)` log-probabilities, already softened (`Teachers`).
+        temperature: what the student's logits are divided by; its square keeps the gradient's size.
+
+    Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network.
+    """
+    soft = F.log_softmax(student / temperature, dim=1)
+    return F.kl_div(soft, teacher, log_target=True, reduction="batchmean") * temperature**2

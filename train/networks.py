@@ -9,9 +9,14 @@ from torch import nn
 
 import train.torchvision_cpu  # noqa: F401  (before timm)
 from edge.errors import InputError, OutsideError
+from train.cnn import Cnn
+from train.weights import load_in_order, packaged_weights
 
 GRAY = (0.299, 0.587, 0.114)
 """ITU-R BT.601 luma weights of R, G, B: what OpenCV and PIL make gray with."""
+
+ALIASES = {"xception": "legacy_xception", "lite0": "tf_efficientnet_lite0", "lite2": "tf_efficientnet_lite2"}
+"""Short names of ours for timm's."""
 
 
 def build(
@@ -20,10 +25,11 @@ def build(
     """Build a network that maps `(N, 3, S, S)` float32 in -1..1 to `(N, classes)` logits.
 
     Args:
-        name: a timm model name.
+        name: a timm model name, one of `ALIASES`, or `cnn`.
         classes: number of outputs.
-        pretrained: `None` for random weights, `"hub"` for timm's download, else the path of a safetensors or torch
-            file in timm's keys; a classifier of another size is left out.
+        pretrained: `None` for random weights, `"hub"` for timm's download, `"package"` for the installed package that
+            carries them, else the path of a safetensors or torch file in timm's keys; a classifier of another size is
+            left out.
         drop: dropout before the classifier.
         drop_path: stochastic depth, for the networks that have it.
 
@@ -33,20 +39,26 @@ def build(
     """
     import timm
 
+    name = ALIASES.get(name, name)
+    if name == "cnn":
+        if pretrained is not None:
+            raise InputError("cnn: there are no pretrained weights of it; leave --pretrained out")
+        return _quiet_head(Cnn(classes, drop))
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5]
         raise InputError(f'no network "{name}" in timm' + (f"; near it: {', '.join(near)}" if near else ""))
+    packaged = packaged_weights(name) if pretrained == "package" else None
     options: dict[str, object] = {"num_classes": classes, "drop_rate": drop}
     if drop_path:
         options["drop_path_rate"] = drop_path
     if pretrained == "hub":
         options["pretrained"] = True
-    elif pretrained is not None:
+    elif pretrained is not None and packaged is None:
         if not Path(pretrained).is_file():
             raise InputError(f"{pretrained}: no such weights file")
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": pretrained}}
     try:
-        return _quiet_head(_create(name, options))
+        network = _create(name, options)
     except Exception as error:  # a foreign file can make torch, timm and safetensors raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         if pretrained is None:
@@ -56,6 +68,9 @@ def build(
                 f"{name}: its weights could not be downloaded ({reason}); give a file with --pretrained PATH"
             ) from None
         raise InputError(f"{pretrained}: these weights do not fit {name} ({reason})") from None
+    if packaged is not None:
+        load_in_order(network, packaged)
+    return _quiet_head(network)
 
 
 def _create(name: str, options: dict[str, object]) -> nn.Module:
@@ -71,14 +86,14 @@ def _create(name: str, options: dict[str, object]) -> nn.Module:
 
 def _quiet_head(network: nn.Module) -> nn.Module:
     """Start the new classifier near zero: pretrained features are large, and a loud head's first loss is above 7."""
-    head = _classifier(network)
+    head = classifier_of(network)
     if isinstance(head, nn.Linear):
         nn.init.normal_(head.weight, std=0.01)
         nn.init.zeros_(head.bias)
     return network
 
 
-def _classifier(network: nn.Module) -> nn.Module | None:
+def classifier_of(network: nn.Module) -> nn.Module | None:
     """Return the last layer, where the network names it as timm's do."""
     get = getattr(network, "get_classifier", None)
     found = get() if callable(get) else None
@@ -87,7 +102,7 @@ def _classifier(network: nn.Module) -> nn.Module | None:
 
 def parameter_groups(network: nn.Module, rate: float, head_rate: float, decay: float) -> list[dict[str, object]]:
     """Split the parameters into body and head, which learns faster, and leave norms and biases undecayed."""
-    classifier = _classifier(network)
+    classifier = classifier_of(network)
     head = {id(p) for p in classifier.parameters()} if classifier is not None else set()
     groups: list[dict[str, object]] = []
     for is_head in (False, True):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import json
 import os
+import platform
+import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -33,7 +36,7 @@ class Run:
     """One training run's folder.
 
     Files: `config.toml`, `data.json`, `metrics.csv` (a row an epoch), `last.safetensors` (everything to go on with),
-    `best.safetensors` (the averaged weights of the best epoch on dev).
+    `best.safetensors` (the averaged weights of the best epoch on dev), `environment.json` (versions, git revision).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,12 +80,16 @@ class Run:
         """Write a configuration dataclass, complete; TOML has no null, so what is unset is left out."""
         import tomli_w
 
-        values = {key: value for key, value in asdict(config).items() if value is not None}
+        values = {key: value for key, value in asdict(config).items() if value is not None}  # tuples are arrays to TOML
         write_whole(self.folder / "config.toml", tomli_w.dumps(values).encode())
 
     def write_json(self, name: str, value: object) -> None:
         """Write `name` as indented JSON."""
         write_whole(self.folder / name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def write_environment(self) -> None:
+        """Write `environment.json`: the versions and the git revision that this run was trained with, last."""
+        write_whole(self.folder / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
 
     def write_metrics(self, rows: list[dict[str, object]]) -> None:
         """Write all epochs' metrics as csv."""
@@ -143,6 +150,18 @@ class Run:
         return value
 
 
+def environment() -> dict[str, str | None]:
+    """Return what a run is trained with: versions of Python and of the packages that matter, and the git revision."""
+    versions = {name: importlib.metadata.version(name) for name in ("emotion-edge", "torch", "timm", "numpy")}
+    checkout = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    revision = None
+    if (checkout / ".git").exists():  # not some other repository that an environment happens to lie in
+        with suppress(OSError):
+            revision = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return {"python": platform.python_version(), **versions, "revision": revision}
+
+
 def check_creatable(folder: Path) -> None:
     """Make sure that a new folder can be made and written; it is not there afterwards.
 
@@ -180,6 +199,10 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
             os.fsync(file.fileno())
         partial.chmod(0o666 & ~umask())
         os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be written ({reason}); what was there is as it was") from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -1,0 +1,207 @@
+"""The training step: network, averaged network, optimizer; one process of a team. Knows no file but its checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge.errors import InputError
+from train.batches import batches, micro_size
+from train.config import FitConfig
+from train.datasets import FaceSet
+from train.losses import class_weights, distillation, make_loss
+from train.mixing import mix
+from train.networks import build, classifier_of, parameter_groups, to_input
+from train.parallel import Team, unsynced
+from train.runs import Run, home, load_tensors, save_tensors
+from train.sampling import epoch_order, resample
+from train.teachers import Teachers
+
+Progress = Callable[[dict[str, float]], None]
+"""Called after each step with `epoch`, `step`, `steps`, `loss` and, at an epoch's end, its metrics."""
+
+
+class Trainer:
+    """Trains a network on faces, epoch by epoch."""
+
+    def __init__(self, config: FitConfig, faces: FaceSet, targets: np.ndarray, team: Team, workers: int = 0) -> None:
+        """Build the network and what trains it.
+
+        Args:
+            config: the run's.
+            faces: what is trained on.
+            targets: `(N, C)` float32 distributions to learn, of `train.losses.target_distributions`.
+            team: the processes that train together.
+            workers: processes that vary pictures beside this one.
+
+        Raises:
+            InputError: something in the configuration does not fit the network, the faces or the team.
+        """
+        from timm.utils import ModelEmaV3
+
+        self.config, self.faces, self.team, self.workers = config, faces, team, workers
+        self.targets = torch.from_numpy(targets).to(team.device)
+        self.shown = resample(faces.targets, config.sampling, config.sample_count, config.seed)
+        self.steps = config.steps or len(self.shown) // config.batch
+        if not self.steps:
+            raise InputError(f"{len(self.shown)} faces to show are too few for a batch of {config.batch}")
+        self.micro_batches = config.batch // (micro_size(config, team.size) * team.size)
+        network = build(
+            config.network, len(faces.labels), pretrained=config.pretrained, drop=config.drop,
+            drop_path=config.drop_path,
+        )  # fmt: skip
+        if config.start is not None:
+            load_start(network, Run(home() / "runs" / config.start).best)
+        self._probe(network)
+        self.network: nn.Module = network.to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.rate, config.head_rate, config.decay))
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and team.device.type == "cuda")
+        counts = np.bincount(faces.targets[self.shown], minlength=len(faces.labels))
+        weights = torch.from_numpy(class_weights(counts, config.class_weights, config.beta)).to(team.device)
+        self.loss = make_loss(config.loss, weights, config.gamma)
+        self.teachers = (
+            Teachers(config.teachers, faces.labels, config.teacher_temperature, team.device)
+            if config.teachers
+            else None
+        )
+        self.done = 0
+
+    def _probe(self, network: nn.Module) -> None:
+        """Make sure that the network takes pictures of the sizes asked for, before any work is done."""
+        for size in {self.config.size, self.config.early_size if self.config.early_epochs else self.config.size}:
+            try:
+                with torch.no_grad():
+                    network.eval()(torch.zeros(1, 3, size, size))
+            except (RuntimeError, AssertionError, ValueError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+                raise InputError(f"{self.config.network} takes no pictures of {size} x {size}: {reason}") from None
+        if self.config.freeze_epochs and classifier_of(network) is None:
+            raise InputError(f"{self.config.network}: its classifier is not known, so --freeze-epochs cannot be used")
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights."""
+        return self.ema.module
+
+    def train_epoch(self, epoch: int, progress: Progress) -> float:
+        """Go once through what is shown; return the mean loss over all processes."""
+        config = self.config
+        torch.manual_seed(config.seed * 100_003 + epoch + 1 + self.team.rank * 1_000_003)
+        network = self._ready(frozen=epoch < config.freeze_epochs)
+        order = epoch_order(self.shown, self.steps * config.batch, config.seed, epoch)
+        parts = iter(
+            batches(
+                self.faces, order, config, epoch, rank=self.team.rank, team=self.team.size, workers=self.workers
+            )
+        )  # fmt: skip
+        total = torch.zeros((), device=self.team.device)
+        for step in range(self.steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak"] * self._rate_now()
+            self.optimizer.zero_grad(set_to_none=True)
+            for part in range(self.micro_batches):
+                images, chosen = next(parts)
+                mixer = np.random.default_rng([config.seed, epoch, step, part * self.team.size + self.team.rank])
+                with unsynced(network, last=part == self.micro_batches - 1):
+                    loss = self._loss(network, images, chosen, mixer) / self.micro_batches
+                    loss.backward()
+                total += loss.detach()
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+            self.optimizer.step()
+            self.done += 1
+            self.ema.update(self.network, step=self.done)
+            so_far = float(total) / (step + 1)
+            if not math.isfinite(so_far):
+                raise InputError(f"the loss became {so_far} in epoch {epoch + 1}, step {step + 1}: lower --rate")
+            progress({"epoch": epoch + 1, "step": step + 1, "steps": self.steps, "loss": so_far})
+        return self.team.mean(total) / self.steps
+
+    def _loss(
+        self, network: nn.Module, images: torch.Tensor, chosen: torch.Tensor, mixer: np.random.Generator
+    ) -> torch.Tensor:
+        """Return the loss of one micro-batch: `(B, S, S[, 3])` uint8 pictures of the faces `chosen`, `(B,)`."""
+        config, device = self.config, self.team.device
+        inputs, wanted = to_input(images.to(device)), self.targets[chosen.to(device)]
+        inputs, wanted = mix(inputs, wanted, mixup=config.mixup, cutmix=config.cutmix, rng=mixer)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = network(inputs)  # (B, C)
+            taught = self.teachers(inputs) if self.teachers else None
+        loss = self.loss(outputs.float(), wanted)
+        if taught is None:
+            return loss
+        distance = distillation(outputs.float(), taught, config.teacher_temperature)
+        return (1 - config.teacher_share) * loss + config.teacher_share * distance
+
+    def _ready(self, *, frozen: bool) -> nn.Module:
+        """Return the network to call in training: all of it, or on a frozen body (its norms too) the classifier."""
+        self.network.requires_grad_(not frozen)
+        self.network.train(not frozen)
+        head = classifier_of(self.network)
+        if frozen and head is not None:
+            head.requires_grad_(True)
+        return self.team.share(self.network)
+
+    def _rate_now(self) -> float:
+        """Share of the peak rate: linear warm-up, then half a cosine."""
+        whole = self.steps * self.config.epochs
+        warmup = min(self.config.warmup, whole // 10 + 1)
+        if self.done < warmup:
+            return (self.done + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (self.done - warmup) / max(whole - warmup, 1)))
+
+    def save(self, path: Path, epoch: int) -> None:
+        """Write everything that going on needs as one safetensors file."""
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"ema.{key}": value for key, value in self.averaged.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        save_tensors(path, tensors, {"epoch": str(epoch), "done": str(self.done)})
+
+    def restore(self, path: Path) -> int:
+        """Take up a checkpoint; return the number of epochs that it has behind it."""
+        tensors, metadata = load_tensors(path)
+        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            part, _, rest = key.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        if not metadata.get("epoch", "").isdigit() or not metadata.get("done", "").isdigit() or len(parts) > 3:
+            raise InputError(f"{path}: it is no checkpoint of a run; move it away to begin anew")
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.averaged.load_state_dict(parts["ema"])
+        except RuntimeError:
+            raise InputError(f"{path}: it belongs to another network; choose another --name") from None
+        shapes = [value.shape for group in self.optimizer.param_groups for value in group["params"]]
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        try:
+            for key, value in parts["optimizer"].items():
+                index, _, name = key.partition(".")
+                if name != "step" and value.shape != shapes[int(index)]:
+                    raise ValueError(key)
+                moments.setdefault(int(index), {})[name] = value
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (ValueError, IndexError, KeyError):
+            raise InputError(f"{path}: its optimizer's state is damaged; choose another --name") from None
+        self.done = int(metadata["done"])
+        return int(metadata["epoch"])
+
+
+def load_start(network: nn.Module, path: Path) -> None:
+    """Load the averaged weights of another run's best epoch on dev.
+
+    Raises:
+        InputError: there is no such run, or it is one of another network.
+    """
+    if not path.exists():
+        raise InputError(f"{path.parent}: no finished epoch in it to start from")
+    try:
+        network.load_state_dict(load_tensors(path)[0])
+    except RuntimeError:
+        raise InputError(f"{path.parent}: it is a run of another network or other classes") from None
