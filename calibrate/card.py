@@ -117,8 +117,8 @@ Licence: {info.licence}. Every figure on this page was written by the command be
 
 {info.trained_on}: {run["train"]} faces; {run["dev"]} more (dev) chose the epoch, the temperature ({info.temperature:g}), the
 threshold of *uncertain* ({info.threshold:g}) and the calibration method. Left out: {left_out}. The crop template is the mean of
-the landmarks that the kit's MTCNN finds in {template["found"]} of {template["looked_at"]} training pictures. The pictures are
-gray, 48 pixels wide, scraped from the web, and people agree with their labels about 65 % of the time. They are not in this
+the landmarks that the kit's MTCNN finds in {template["found"]} of {template["looked_at"]} training pictures. {_soft_labels(config)}The pictures
+are gray, 48 pixels wide, scraped from the web, and people agree with their labels about 65 % of the time. They are not in this
 repository.
 
 ## What it cannot do
@@ -140,6 +140,17 @@ edge calibrate quantize {name}-fp32.onnx --data {data} --out {file}
 
 Float parent: `{name}.fp16.safetensors`, sha256 `{info.parent_sha256}`.
 """
+
+
+def _soft_labels(config: dict[str, Any]) -> str:
+    """Return a sentence on where the targets came from besides the labels, with a blank behind it, or nothing."""
+    said = ""
+    if config.get("votes"):
+        share = config["votes_share"]
+        said += f"FER+'s votes of ten people a picture, translated into these labels, made {share:.0%} of each target. "
+    if config.get("teachers"):
+        said += f"It also learned from the answers of {', '.join(config['teachers'])}. "
+    return said
 
 
 def _fit_command(config: dict[str, Any], name: str) -> str:

@@ -15,6 +15,7 @@ from edge.files import check_writable, write_whole
 from edge.model import load_model
 from train.alignment import Aligned, align_set
 from train.datasets import FaceSet, as_crops, open_faces
+from train.datasets.pictures import letterbox
 from train.framing import Framing, measure_framing
 from train.stages import Stages
 
@@ -22,6 +23,9 @@ SHEET = 12
 """Faces across the before-and-after sheet."""
 
 GAP = 4
+
+LARGE = 256
+"""Side to which pictures of mixed sizes come before a face is looked for in them, pixels."""
 
 
 def align(
@@ -45,15 +49,28 @@ def align(
     """
     check_writable(out)
     stages.stage("reading the data")
-    faces = open_faces(data, label_map)
+    faces, pictures = _read(data, label_map)
     finder = _detector(detector)
-    framing = _framing(faces, finder, model, size, count, stages)
+    framing = _framing(faces, pictures, finder, model, size, count, stages)
     moved = stages.stage("aligning", len(faces))
-    aligned = align_set(faces, out, finder, framing, moved)
+    aligned = align_set(faces, out, finder, framing, moved, pictures=pictures)
     report = {"data": Path(data).name, "detector": finder.name, **_found(faces, aligned)}
     write_whole(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     write_whole(out / "before-after.png", cv2.imencode(".png", sheet(faces, aligned))[1].tobytes())
     return f"{out}: a face found in {int(aligned.found.sum())} of {len(faces)} pictures"
+
+
+def _read(data: str, label_map: dict[str, str]) -> tuple[FaceSet, np.ndarray]:
+    """Return the faces as `edge train fit` reads them, and their pictures undistorted."""
+    letterboxed = False
+
+    def bring(image: np.ndarray, side: int) -> np.ndarray:
+        nonlocal letterboxed
+        letterboxed = True
+        return letterbox(image, side)
+
+    whole = open_faces(data, label_map, LARGE, bring)
+    return (open_faces(data, label_map) if letterboxed else whole), whole.images
 
 
 def _detector(name: str) -> Detector:
@@ -64,7 +81,9 @@ def _detector(name: str) -> Detector:
     return FacenetDetector()
 
 
-def _framing(faces: FaceSet, detector: Detector, model: Path | None, size: int, count: int, stages: Stages) -> Framing:
+def _framing(
+    faces: FaceSet, pictures: np.ndarray, detector: Detector, model: Path | None, size: int, count: int, stages: Stages
+) -> Framing:
     """Return the crop of a model file, or measure it on training pictures."""
     if model is not None:
         return Framing(load_model(model).info.crop, 0, 0, 0.0)
@@ -72,7 +91,7 @@ def _framing(faces: FaceSet, detector: Detector, model: Path | None, size: int, 
     if not len(train):
         raise InputError("there is no training picture to measure framing on; give a --model to frame faces as it does")
     sample = np.sort(np.random.default_rng(0).permutation(train)[:count])
-    return measure_framing(faces.images[sample], detector, size, stages.stage("measuring the crop", len(sample)))
+    return measure_framing(pictures[sample], detector, size, stages.stage("measuring the crop", len(sample)))
 
 
 def _found(faces: FaceSet, aligned: Aligned) -> dict[str, object]:

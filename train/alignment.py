@@ -1,4 +1,4 @@
-"""A data set's faces aligned as the device aligns them: found, turned upright, framed alike, in a folder of their own."""
+"""A data set's faces aligned as the device aligns them: found, turned upright, framed alike, in one folder."""
 
 from __future__ import annotations
 
@@ -84,9 +84,17 @@ def _cut(bgr: np.ndarray, box: np.ndarray, landmarks: np.ndarray, crop: Crop) ->
 
 
 def align_set(
-    faces: FaceSet, folder: Path, detector: Detector, framing: Framing, progress: Progress = lambda done: None
+    faces: FaceSet,
+    folder: Path,
+    detector: Detector,
+    framing: Framing,
+    progress: Progress = lambda done: None,
+    *,
+    pictures: np.ndarray | None = None,
 ) -> Aligned:
     """Align all faces into `folder` by the crop of `framing`, going on where an earlier call stopped; return all crops.
+
+    The crops are cut from `pictures`, the same faces undistorted, where a data set of mixed sizes was made square.
 
     Files: `align.json` (crop, detector, fingerprint of the faces) and `00000.npz` and so on, `SHARD` faces each.
 
@@ -105,7 +113,7 @@ def align_set(
     write_whole(path, (json.dumps(described, indent=2) + "\n").encode())
     parts = []
     for number, start in enumerate(range(0, len(faces), SHARD)):
-        wanted = faces.images[start : start + SHARD]
+        wanted = (faces.images if pictures is None else pictures)[start : start + SHARD]
         shard = folder / f"{number:05d}.npz"
         part = _read_shard(shard, len(wanted), crop.size, missing_ok=True)
         if part is None:

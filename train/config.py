@@ -18,6 +18,8 @@ class FitConfig:
     """What folders of other names mean: `FOLDER=LABEL`, an empty label leaves a folder out."""
     aligned: str | None = None
     """Folder that `edge train align` made of the same data: its crops stand in for the whole pictures."""
+    aligned_share: float = 1.0
+    """How often they do in training. Below 1, dev and test stay whole pictures, and the crop is measured on those."""
     folds: int = 5
     """Where the source names persons and has no test split: parts that they are dealt to."""
     fold: int = 0
@@ -131,7 +133,8 @@ class FitConfig:
 
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "folds": (3, 1000), "fold": (0, 999), "limit": (2, 2**31 - 1), "epochs": (1, 10_000), "steps": (1, 10_000_000),
+    "aligned_share": (0, 1), "folds": (3, 1000), "fold": (0, 999),
+    "limit": (2, 2**31 - 1), "epochs": (1, 10_000), "steps": (1, 10_000_000),
     "batch": (2, 65_536), "micro_batch": (2, 65_536), "size": (8, 1024), "early_size": (8, 1024),
     "early_epochs": (0, 10_000), "freeze_epochs": (0, 10_000), "finish_epochs": (0, 10_000),
     "sample_count": (1, 10_000_000), "gamma": (0, 20), "beta": (0, 0.9999999), "smoothing": (0, 0.9),

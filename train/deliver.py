@@ -88,7 +88,7 @@ def deliver(
 
 def _framing(config: FitConfig, train: FaceSet, count: int, stages: Stages) -> Framing:
     """Return the crop that a run's pictures are framed with: the one they were aligned with, or measured on them."""
-    if config.aligned is not None:
+    if config.aligned is not None and config.aligned_share == 1:
         described, aligned = read_aligned(Path(config.aligned))
         found, spread = int(aligned.found.sum()), float(described["spread"])
         return Framing(replace(crop_of(described), size=config.size), found, len(aligned.found), spread)

@@ -34,13 +34,23 @@ def read_split(config: FitConfig) -> Split:
     Raises:
         InputError: the data cannot be read, or is not what was aligned.
     """
+    return _read(config)[0]
+
+
+def _read(config: FitConfig) -> tuple[Split, np.ndarray | None]:
+    """Return the split and, where aligned crops stand in only at times, those of the training faces.
+
+    Raises:
+        InputError: the data cannot be read, or is not what was aligned.
+    """
     faces = open_faces(config.data, parse_label_map(config.label_map))
-    split = split_faces(faces)
-    if config.aligned is not None:
-        split = use_aligned(faces, split, Path(config.aligned))
+    split = split_faces(faces, folds=config.folds, fold=config.fold)
     if config.limit:
         split = replace(split, train=split.train.take(stratified(split.train.targets, config.limit)))
-    return split
+    if config.aligned is None:
+        return split, None
+    swapped = use_aligned(faces, split, Path(config.aligned))
+    return (split, swapped.train.images) if config.aligned_share < 1 else (swapped, None)
 
 
 def fit(
@@ -57,7 +67,7 @@ def fit(
             run.lock()
         else:
             check_creatable(run.folder)
-    split = read_split(config)
+    split, aligned = _read(config)
     if len(split.train) < config.batch or not len(split.dev):
         raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
     labels = split.train.labels
@@ -70,7 +80,7 @@ def fit(
     targets = target_distributions(
         split.train, smoothing=config.smoothing, votes=config.votes, votes_share=config.votes_share
     )
-    trainer = Trainer(config, split.train, targets, team, workers)
+    trainer = Trainer(config, split.train, targets, team, aligned=aligned, workers=workers)
     start = trainer.restore(run.last) if run.last.exists() else 0
     rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics(start)]
     team.wait()

@@ -83,10 +83,10 @@ def _symmetric(points: np.ndarray) -> np.ndarray:
     return (points + mirrored) / 2
 
 
-def enlarge(image: np.ndarray) -> np.ndarray:
-    """Return a `(H, W)` gray or `(H, W, 3)` RGB picture as BGR at `SIDE`, in a frame of its border's mean."""
-    pad = round(SIDE * FRAME)
+def enlarge(image: np.ndarray, side: int = SIDE, frame: float = FRAME) -> np.ndarray:
+    """Return a `(H, W)` gray or `(H, W, 3)` RGB picture as BGR at `side`, in a frame of its border's mean."""
+    pad = round(side * frame)
     bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-    large = cv2.resize(bgr, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(bgr, (side, side), interpolation=cv2.INTER_CUBIC)
     border = np.concatenate([bgr[0], bgr[-1], bgr[:, 0], bgr[:, -1]]).mean(axis=0)
     return cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=border.tolist())

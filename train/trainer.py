@@ -25,11 +25,16 @@ from train.teachers import Teachers
 Progress = Callable[[dict[str, float]], None]
 """Called after each step with `epoch`, `step`, `steps`, `loss` and, at an epoch's end, its metrics."""
 
+Batch = tuple[torch.Tensor, torch.Tensor]
+
 
 class Trainer:
     """Trains a network on faces, epoch by epoch."""
 
-    def __init__(self, config: FitConfig, faces: FaceSet, targets: np.ndarray, team: Team, workers: int = 0) -> None:
+    def __init__(
+        self, config: FitConfig, faces: FaceSet, targets: np.ndarray, team: Team, *, aligned: np.ndarray | None = None,
+        workers: int = 0,
+    ) -> None:  # fmt: skip
         """Build the network and what trains it.
 
         Args:
@@ -37,6 +42,7 @@ class Trainer:
             faces: what is trained on.
             targets: `(N, C)` float32 distributions to learn, of `train.losses.target_distributions`.
             team: the processes that train together.
+            aligned: crops of the same faces that stand in for some of them, as `train.batches.batches` takes them.
             workers: processes that vary pictures beside this one.
 
         Raises:
@@ -44,7 +50,7 @@ class Trainer:
         """
         from timm.utils import ModelEmaV3
 
-        self.config, self.faces, self.team, self.workers = config, faces, team, workers
+        self.config, self.faces, self.aligned, self.team, self.workers = config, faces, aligned, team, workers
         self.targets = torch.from_numpy(targets).to(team.device)
         self.shown = resample(faces.targets, config.sampling, config.sample_count, config.seed)
         self.steps = config.steps or len(self.shown) // config.batch
@@ -97,30 +103,43 @@ class Trainer:
         order = epoch_order(self.shown, self.steps * config.batch, config.seed, epoch)
         parts = iter(
             batches(
-                self.faces, order, config, epoch, rank=self.team.rank, team=self.team.size, workers=self.workers
+                self.faces, order, config, epoch, aligned=self.aligned, rank=self.team.rank, team=self.team.size,
+                workers=self.workers,
             )
         )  # fmt: skip
         total = torch.zeros((), device=self.team.device)
         for step in range(self.steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak"] * self._rate_now()
-            self.optimizer.zero_grad(set_to_none=True)
-            for part in range(self.micro_batches):
-                images, chosen = next(parts)
-                mixer = np.random.default_rng([config.seed, epoch, step, part * self.team.size + self.team.rank])
-                with unsynced(network, last=part == self.micro_batches - 1):
-                    loss = self._loss(network, images, chosen, mixer) / self.micro_batches
-                    loss.backward()
-                total += loss.detach()
-            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-            self.optimizer.step()
-            self.done += 1
-            self.ema.update(self.network, step=self.done)
+            total += self.take_step(network, [next(parts) for _ in range(self.micro_batches)], epoch, step)
             so_far = float(total) / (step + 1)
             if not math.isfinite(so_far):
                 raise InputError(f"the loss became {so_far} in epoch {epoch + 1}, step {step + 1}: lower --rate")
             progress({"epoch": epoch + 1, "step": step + 1, "steps": self.steps, "loss": so_far})
         return self.team.mean(total) / self.steps
+
+    def take_step(self, network: nn.Module, parts: list[Batch], epoch: int, step: int) -> torch.Tensor:
+        """Learn from this process's micro-batches of one step; return their mean loss.
+
+        Args:
+            network: what `Team.share` returned.
+            parts: `(B, S, S[, 3])` uint8 pictures each, and whose faces they are, `(B,)` int64.
+            epoch, step: their numbers, from 0.
+        """
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * self._rate_now()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.team.device)
+        for number, (images, chosen) in enumerate(parts):
+            mixer = np.random.default_rng([config.seed, epoch, step, number * self.team.size + self.team.rank])
+            with unsynced(network, last=number == len(parts) - 1):
+                loss = self._loss(network, images, chosen, mixer) / len(parts)
+                loss.backward()
+            total += loss.detach()
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.optimizer.step()
+        self.done += 1
+        self.ema.update(self.network, step=self.done)
+        return total
 
     def _loss(
         self, network: nn.Module, images: torch.Tensor, chosen: torch.Tensor, mixer: np.random.Generator

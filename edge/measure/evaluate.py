@@ -84,9 +84,24 @@ def evaluate(
 
 def score_crops(classifier: Classifier, crops: np.ndarray, targets: np.ndarray) -> dict[str, object]:
     """Score a model on `(N, S, S, 3)` uint8 RGB crops in memory against `(N,)` int targets."""
-    rows = [classifier.classify(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)]
-    labels = classifier.info.labels
-    return score(np.concatenate(rows) if rows else np.zeros((0, len(labels)), np.float32), targets, labels)
+    return score(classify_all(classifier, crops), targets, classifier.info.labels)
+
+
+def classify_all(
+    classifier: Classifier, crops: np.ndarray, progress: Callable[[int], None] = lambda done: None
+) -> np.ndarray:
+    """Return `(N, C)` float32 probabilities of `(N, S, S, 3)` uint8 RGB crops, a batch at a time.
+
+    Args:
+        classifier: the model.
+        crops: ready for it; N may be 0.
+        progress: called with the number of crops done.
+    """
+    rows = []
+    for start in range(0, len(crops), BATCH):
+        rows.append(classifier.classify(crops[start : start + BATCH]))
+        progress(min(start + BATCH, len(crops)))
+    return np.concatenate(rows) if rows else np.zeros((0, len(classifier.info.labels)), np.float32)
 
 
 def largest(faces: list[Face]) -> Face:

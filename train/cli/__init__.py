@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from train.cli.align import align_command
+from train.cli.compare import compare_command
+from train.cli.data import data_command
+from train.cli.evaluate import evaluate_command
 from train.cli.export import export_command, export_mtcnn_command
 from train.cli.fit import fit_command
+from train.cli.pack import pack_command
 
 
 @click.group("train")
@@ -16,5 +21,14 @@ def group() -> None:
     """
 
 
-for command in (fit_command, export_command, export_mtcnn_command):
+for command in (
+    data_command,
+    align_command,
+    fit_command,
+    evaluate_command,
+    compare_command,
+    pack_command,
+    export_command,
+    export_mtcnn_command,
+):
     group.add_command(command)

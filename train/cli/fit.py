@@ -20,6 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FIT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--label-map", {"multiple": True, "metavar": "FOLDER=LABEL", "help": "What a folder of another name means."}),
     ("--aligned", {"metavar": "DIR", "help": "Learn from the crops that edge train align made of DATA."}),
+    ("--aligned-share", {"type": float, "help": "How often they stand in for whole pictures (default 1: always)."}),
     ("--folds", {"type": int, "help": "Where DATA names persons: parts that they are dealt to (default 5)."}),
     ("--fold", {"type": int, "help": "Which part is the test split (default 0); the next one is dev."}),
     ("--limit", {"type": int, "metavar": "N", "help": "Use only N training faces, always the same, for a trial."}),

@@ -40,5 +40,6 @@ class Report:
 
     def stage(self, text: str, total: int | None = None) -> Any:
         """Begin a stage with a bar of its own; return what takes the number done."""
-        self.bar.reset(self.task, description=text, total=total)
+        self.bar.remove_task(self.task)  # a total of None would leave the last stage's standing
+        self.task = self.bar.add_task(text, total=total)
         return lambda done: self.bar.update(self.task, completed=done)

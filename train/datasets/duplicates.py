@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -13,6 +15,28 @@ nearly every pair is the same picture, at 0.93 and for dark frontal faces below 
 
 SIDE = 16
 BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which pictures of a set are the same photograph, and which are none at all.
+
+    Attributes:
+        groups: `(N,)` int, equal where two pictures are near-duplicates. Blank pictures stay alone.
+        blank: `(N,)` bool: no contrast at all.
+    """
+
+    groups: np.ndarray
+    blank: np.ndarray
+
+
+def find_copies(images: np.ndarray) -> Copies:
+    """Look for near-duplicates and blank pictures among `(N, S, S[, 3])` uint8 pictures.
+
+    Groups are transitive: a picture belongs to a group when it resembles any member.
+    """
+    rows, blank = thumbnails(images)
+    return Copies(_group(rows), blank)
 
 
 def thumbnails(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,11 +55,11 @@ def thumbnails(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Number the groups of near-duplicates: `(N,)` int, equal where two pictures are the same photograph.
+    """Number the groups of near-duplicates: `(N,)` int, equal where two pictures are the same photograph."""
+    return find_copies(images).groups
 
-    Groups are transitive: a picture belongs to a group when it resembles any member. Blank pictures stay alone.
-    """
-    rows, _ = thumbnails(images)
+
+def _group(rows: np.ndarray) -> np.ndarray:
     mirrored = rows.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(rows), -1)
     first: list[np.ndarray] = []
     second: list[np.ndarray] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ class FaceSet:
         splits: `(N,)` strings: `train` or `test` as the source says.
         labels: class names in order.
         unreadable: names that could not be decoded and are not in the set.
+        persons: `(N,)` strings: who is in the picture; None where the source does not say it.
+        left_out: what the source holds and the set does not, and why, with counts.
+        layout: what the source was read as, such as `KDEF`.
     """
 
     images: np.ndarray
@@ -31,6 +35,9 @@ class FaceSet:
     splits: np.ndarray
     labels: tuple[str, ...] = EMOTIONS
     unreadable: tuple[str, ...] = ()
+    persons: np.ndarray | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,6 +55,7 @@ class FaceSet:
             targets=self.targets[indices],
             names=self.names[indices],
             splits=self.splits[indices],
+            persons=None if self.persons is None else self.persons[indices],
         )
 
     def fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from edge.errors import InputError
 from edge.values import EMOTIONS
 from train.datasets.faces import FaceSet
 
+LAYOUT = "FER2013 csv"
 SIDE = 48
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "private"}
 
@@ -47,7 +48,7 @@ def read_csv(path: Path) -> FaceSet:
             raise InputError(f"{path}: not readable as csv ({error})") from None
     if not images:
         raise InputError(f"{path}: it has no rows")
-    return FaceSet(np.stack(images), np.array(targets, np.int64), np.array(names), np.array(splits))
+    return FaceSet(np.stack(images), np.array(targets, np.int64), np.array(names), np.array(splits), layout=LAYOUT)
 
 
 def _pixels(path: Path, number: int, text: str | None) -> np.ndarray:

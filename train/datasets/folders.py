@@ -2,59 +2,60 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from edge.align import ready_crop
 from edge.errors import InputError
-from edge.measure.folders import LabelledPictures, count_pictures, find_splits, open_labelled
+from edge.measure.folders import LabelledPictures, find_splits, open_labelled
 from train.datasets.faces import FaceSet
+from train.datasets.files import Files
+from train.datasets.layouts import persons_named
+from train.datasets.listing import NO_LABEL_OF_OURS
+from train.datasets.pictures import Bring, decode_all
+
+LAYOUT = "folder per class"
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 """What a split folder's name means; any other is neither trained on nor reported."""
 
 
-def read_folders(path: Path, label_map: dict[str, str] | None, size: int) -> FaceSet:
+def read_folders(files: Files, label_map: dict[str, str] | None, size: int, bring: Bring) -> FaceSet:
     """Read every picture of a folder or zip, with its split where there are `train` and `test` folders.
+
+    Classes named contempt or unknown are left out and counted, unless the label map says otherwise.
 
     Raises:
         InputError: nothing readable is there, or a class is unknown.
     """
+    path, mapping = files.path, {**NO_LABEL_OF_OURS, **{key.lower(): v for key, v in (label_map or {}).items()}}
     splits = find_splits(path) or (None,)
-    whole = _join([_load(open_labelled(path, label_map=label_map, split=split), split, size) for split in splits])
-    if None not in splits and count_pictures(path) != len(whole) + len(whole.unreadable):
-        raise InputError(f"{path}: it has pictures outside of its split folders {', '.join(map(str, splits))}")
-    return whole
+    opened = {split: open_labelled(path, label_map=mapping, split=split) for split in splits}
+    whole = _join([_load(pictures, split, size, bring) for split, pictures in opened.items()])
+    unlabelled = [name for name in files.pictures if mapping.get(_class_of(name)) == ""]
+    strays = set(files.pictures) - set(whole.names.tolist()) - set(whole.unreadable) - set(unlabelled)
+    if strays:
+        inside = ", ".join(map(str, splits))
+        raise InputError(f"{path}: it has pictures outside of its split folders {inside}, such as {min(strays)}")
+    left_out = Counter(f"of class {_class_of(name)}" for name in unlabelled)
+    return replace(whole, persons=persons_named(whole.names.tolist()), left_out=dict(left_out), layout=LAYOUT)
 
 
-def _load(pictures: LabelledPictures, split: str | None, size: int) -> FaceSet:
-    """Decode all pictures: gray ones of one square size stay as they are, others become RGB crops of `size`."""
-    images, kept, unreadable = [], [], []
-    for index, name in enumerate(pictures.names):
-        image = pictures.read(index)
-        if image is None:
-            unreadable.append(name)
-            continue
-        kept.append(index)
-        images.append(image)
-    if not images:
-        raise InputError(f"{pictures.source}: none of its {len(pictures)} pictures can be decoded")
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1 or images[0].shape[0] != images[0].shape[1]:
-        images = [ready_crop(image, size) for image in images]
-    else:
-        images = [image[..., ::-1] for image in images]
-    if all((image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all() for image in images):
-        images = [image[..., 0] for image in images]
+def _class_of(name: str) -> str:
+    return PurePosixPath(name).parent.name.lower()
+
+
+def _load(pictures: LabelledPictures, split: str | None, size: int, bring: Bring) -> FaceSet:
+    images, kept, unreadable = decode_all(pictures.source, pictures.names, pictures.read, size, bring)
     return FaceSet(
-        images=np.stack(images),
+        images=images,
         targets=pictures.targets[kept],
         names=np.array(pictures.names)[kept],
         splits=np.full(len(kept), SPLITS.get(split or "train", "validation")),
         labels=pictures.labels,
-        unreadable=tuple(unreadable),
+        unreadable=unreadable,
     )
 
 

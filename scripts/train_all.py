@@ -1,0 +1,85 @@
+"""Trains every run of a recipe in turn, evaluates each, and writes the comparison. Killed, the same command goes on.
+
+A recipe is a TOML file of scripts/recipes: `[options]` of every run and a table a run, in the words of
+`edge train fit`; `seeds` makes each run several, NAME-seed0 and so on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from train.runs import load_toml
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def main() -> int:
+    """Run a recipe as the command line says."""
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    parser = argparse.ArgumentParser(prog="scripts/train-all", description=__doc__)
+    parser.add_argument("recipe", help=f"one of {', '.join(known)}, or a TOML file")
+    parser.add_argument("data", help="the labelled faces, such as fer2013.zip or what edge train pack wrote")
+    parser.add_argument("--votes", help="FER+'s csv of votes, for recipes that use it")
+    parser.add_argument("--aligned", help="what edge train align wrote of DATA, for recipes that use it")
+    parser.add_argument(
+        "--only", nargs="+", metavar="RUN", help="these runs alone; the comparison waits for the others"
+    )
+    parser.add_argument("--out", default="comparison", help="folder for the comparison (default: comparison)")
+    given = parser.parse_args()
+    path = RECIPES / f"{given.recipe}.toml" if given.recipe in known else Path(given.recipe)
+    runs = commands(load_toml(path), {"votes": given.votes, "aligned": given.aligned})
+    unknown = set(given.only or ()) - set(runs)
+    if unknown:
+        parser.error(f"no run {', '.join(sorted(unknown))} in {path.name}: it has {', '.join(runs)}")
+    for name, options in runs.items():
+        if not given.only or name in given.only:
+            edge("train", "fit", given.data, "--name", name, *options)
+            edge("train", "evaluate", name)
+    if not given.only:
+        edge("train", "compare", *load_toml(path).get("compare", runs), "--out", given.out)
+    return 0
+
+
+def commands(recipe: dict[str, Any], named: dict[str, str | None]) -> dict[str, list[str]]:
+    """Return each run's options for `edge train fit`, by the run's name, in the recipe's order.
+
+    Args:
+        recipe: what the TOML file holds.
+        named: what stands for `{votes}` and `{aligned}`; an option of which nothing is known is left out.
+    """
+    runs = {}
+    for name, own in recipe["runs"].items():
+        settings = {**recipe.get("options", {}), **own}
+        for seed in recipe.get("seeds", [None]):
+            wanted = settings if seed is None else {**settings, "seed": seed}
+            runs[name if seed is None else f"{name}-seed{seed}"] = _options(wanted, named)
+    return runs
+
+
+def _options(settings: dict[str, Any], named: dict[str, str | None]) -> list[str]:
+    options = []
+    for key, value in settings.items():
+        for each in value if isinstance(value, list) else [value]:
+            text = str(each)
+            if text.startswith("{"):
+                if named.get(text.strip("{}")) is None:
+                    continue
+                text = str(named[text.strip("{}")])
+            options += [f"--{key.replace('_', '-')}", text]
+    return options
+
+
+def edge(*arguments: str) -> None:
+    """Run `edge …` as a person would; stop everything where it fails."""
+    print("edge", *arguments, file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, "-m", "edge.cli", *arguments], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
