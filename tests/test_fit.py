@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from edge.errors import InputError
 from edge.values import EMOTIONS
+from train.augment import Augmentation
 from train.batches import batches
 from train.cnn import Cnn
 from train.config import FitConfig
@@ -108,6 +109,17 @@ class TestSampling:
         ((images, chosen),) = batches(faces, epoch_order(np.array([0, 0, 1, 1]), 4, 0, 0), config, 0)
         assert sorted(chosen.tolist()) == [0, 0, 1, 1]
         assert len({image.numpy().tobytes() for image in images}) == 4
+
+    def test_aligned_crops_stand_in_as_often_as_asked(self) -> None:
+        faces = FaceSet(np.zeros((400, 48, 48), np.uint8), np.zeros(400, np.int64), np.arange(400).astype(str),
+                        np.full(400, "train"))  # fmt: skip
+        white = np.full((400, 96, 96), 255, np.uint8)
+        order = epoch_order(np.arange(400), 400, 0, 0)
+        for share, least, most in ((0.0, 0, 0), (0.3, 0.2, 0.4), (1.0, 1, 1)):
+            config = FitConfig(data="x", batch=100, size=32, aligned_share=share, augmentation=Augmentation(erase=0))
+            parts = batches(faces, order, config, 0, aligned=white)
+            bright = torch.cat([images.float().mean(dim=(1, 2)) for images, _ in parts]) > 90
+            assert least <= bright.float().mean() <= most
 
 
 class TestLosses:
@@ -312,6 +324,19 @@ class TestRuns:
         changed = {key for key in before if not torch.equal(before[key], after[f"network.{key}"])}
         assert changed == {"classifier.weight", "classifier.bias"}
 
+    def test_it_begins_with_the_mean_of_two(self, small: Path, trained: Path) -> None:
+        """With a rate of nearly nothing the weights that come out are the mean of those that went in."""
+        still = ["--epochs", "1", "--rate", "1e-9", "--head-rate", "1e-9"]
+        for name, start in (("other", ["--seed", "1"]), ("mean", ["--start", "whole", "--start", "other", *still])):
+            done = edge_train(trained, "train", "fit", str(small), "--name", name, *FIT, *start)
+            assert done.returncode == 0, done.stderr
+        first, second, mean = (
+            load_tensors(trained / "runs" / name / "best.safetensors")[0]["classifier.weight"]
+            for name in ("whole", "other", "mean")
+        )
+        assert (first - second).abs().max() > 1e-3
+        assert torch.allclose(mean, (first + second) / 2, atol=1e-5)
+
     def test_the_run_says_what_it_was_trained_with(self, trained: Path) -> None:
         said = (trained / "runs" / "whole" / "environment.json").read_text()
         assert torch.__version__ in said
@@ -322,6 +347,9 @@ class TestRuns:
         [
             (["--teacher", "nobody"], "teacher nobody: no finished epoch"),
             (["--teacher", "x"], "nor be its own teacher"),
+            (["--start", "x"], "can neither begin with itself"),
+            (["--start", "whole", "--start", "nobody"], "no finished epoch in it to start from"),
+            (["--aligned-share", "2"], "aligned_share is 2"),
             (["--sampling", "under", "--batch", "400"], "too few"),
             (["--micro-batch", "5"], "must be a multiple"),
             (["--aligned", "nowhere"], "align.json"),

@@ -31,8 +31,9 @@ class FitConfig:
     """timm's name of the network, or one of `train.networks.ALIASES`, or `cnn`."""
     pretrained: str | None = None
     """`hub`, `package`, a weights file, or None for random weights."""
-    start: str | None = None
-    """Another run, whose best averaged weights on dev this one begins with, head and all."""
+    start: tuple[str, ...] = ()
+    """Other runs, whose best weights on dev this one begins with, head and all; of several, the mean of their weights
+    (Wortsman et al. 2022, Model soups), which asks for runs that have begun alike."""
     drop: float = 0.3
     """Dropout before the classifier."""
     drop_path: float = 0.1
@@ -114,10 +115,10 @@ class FitConfig:
                 raise InputError(f"{name} is {value!r:.60}: it must be a number from {least:g} to {most:g}")
             if isinstance(value, float) and not isinstance(FitConfig.__dataclass_fields__[name].default, float):
                 raise InputError(f"{name} is {value!r:.60}: it must be a whole number")
-        for name in ("data", "network", "pretrained", "start", "precision", "votes", "aligned"):
+        for name in ("data", "network", "pretrained", "precision", "votes", "aligned"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise InputError(f"{name} is {getattr(self, name)!r:.60}: it must be text")
-        for name in ("label_map", "teachers"):
+        for name in ("label_map", "start", "teachers"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
                 raise InputError(f"{name} is {value!r:.60}: it must be a list of texts")
@@ -163,6 +164,8 @@ def config_from(values: dict[str, object]) -> FitConfig:
     if unknown:
         raise InputError(f"config.toml: unknown key {', '.join(sorted(unknown))}")
     settings = _with_tuples(values)
+    if isinstance(settings.get("start"), str):  # as runs had it that could begin with one other alone
+        settings["start"] = (settings["start"],)
     inner = settings.pop("augmentation", {})
     if not isinstance(inner, dict):
         raise InputError("config.toml: augmentation is no table")

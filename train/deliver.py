@@ -111,7 +111,7 @@ def with_accuracy(info: ModelInfo, graph: bytes, sets: dict[str, FaceSet]) -> Mo
 def _forebears(config: FitConfig) -> list[dict[str, object]]:
     """Return the configurations of the runs that this one began with or learned from, in the order to train them."""
     found: dict[str, dict[str, object]] = {}
-    for name in (*config.teachers, *((config.start,) if config.start else ())):
+    for name in (*config.teachers, *config.start):
         stored = Run(home() / "runs" / name).read_config()
         if stored is None:
             raise InputError(f"run {name}, which this one began with or learned from, is gone")

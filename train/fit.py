@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from edge.errors import InputError
@@ -93,13 +94,15 @@ def fit(
         began = time.monotonic()
         loss = trainer.train_epoch(epoch, progress)
         if team.leads:
-            figures = _score_dev(trainer, split.dev)
+            answers = logits(trainer.averaged, split.dev, config.size, team.device)
+            figures = score(F.softmax(torch.from_numpy(answers), dim=1).numpy(), split.dev.targets, labels)
             row = {
                 "epoch": epoch + 1,
                 "loss": loss,
                 "dev_accuracy": figures["accuracy"],
                 "dev_balanced_accuracy": figures["balanced_accuracy"],
                 "dev_macro_f1": figures["macro_f1"],
+                "dev_nll": _mean_nll(answers, split.dev.targets),
                 "seconds": time.monotonic() - began,
             }
             _keep(run, trainer, rows, row, figures)
@@ -108,10 +111,9 @@ def fit(
     return dict(max(rows, key=lambda r: float(str(r["dev_accuracy"])))) if rows else {}
 
 
-def _score_dev(trainer: Trainer, dev: FaceSet) -> dict[str, object]:
-    """Score the averaged network on dev, in torch: what chooses the epoch."""
-    answers = logits(trainer.averaged, dev, trainer.config.size, trainer.team.device)
-    return score(torch.softmax(torch.from_numpy(answers), dim=1).numpy(), dev.targets, dev.labels)
+def _mean_nll(answers: np.ndarray, targets: np.ndarray) -> float:
+    """Return the mean negative log-likelihood of `(N, C)` logits: a finer judge of close epochs than accuracy."""
+    return float(F.cross_entropy(torch.from_numpy(answers), torch.from_numpy(targets)))
 
 
 def _keep(

@@ -94,7 +94,7 @@ class Run:
     def write_metrics(self, rows: list[dict[str, object]]) -> None:
         """Write all epochs' metrics as csv."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(text, fieldnames=list(rows[-1]))
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.folder / "metrics.csv", text.getvalue().encode())

@@ -61,8 +61,8 @@ class Trainer:
             config.network, len(faces.labels), pretrained=config.pretrained, drop=config.drop,
             drop_path=config.drop_path,
         )  # fmt: skip
-        if config.start is not None:
-            load_start(network, Run(home() / "runs" / config.start).best)
+        if config.start:
+            load_start(network, [Run(home() / "runs" / name).best for name in config.start])
         self._probe(network)
         self.network: nn.Module = network.to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
@@ -212,15 +212,22 @@ class Trainer:
         return int(metadata["epoch"])
 
 
-def load_start(network: nn.Module, path: Path) -> None:
-    """Load the averaged weights of another run's best epoch on dev.
+def load_start(network: nn.Module, paths: list[Path]) -> None:
+    """Load the mean of the best weights of other runs.
 
     Raises:
         InputError: there is no such run, or it is one of another network.
     """
-    if not path.exists():
-        raise InputError(f"{path.parent}: no finished epoch in it to start from")
-    try:
-        network.load_state_dict(load_tensors(path)[0])
-    except RuntimeError:
-        raise InputError(f"{path.parent}: it is a run of another network or other classes") from None
+    kept: dict[str, torch.Tensor] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path.parent}: no finished epoch in it to start from")
+        tensors = load_tensors(path)[0]
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError:
+            raise InputError(f"{path.parent}: it is a run of another network or other classes") from None
+        for key, value in tensors.items():
+            kept[key] = value if key not in kept or not value.is_floating_point() else kept[key] + value
+    means = {key: value / len(paths) if value.is_floating_point() else value for key, value in kept.items()}
+    network.load_state_dict(means)

@@ -27,7 +27,8 @@ FIT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--network", {"metavar": "NAME", "help": "timm's name, or xception, lite0, cnn (default tf_efficientnet_lite0)."}),
     ("--pretrained", {"metavar": "hub|package|PATH", "help": "Start from timm's download, from an installed package "
                       "that carries weights, or from a file in timm's keys."}),
-    ("--start", {"metavar": "RUN", "help": "Begin with another run's best weights on dev, head and all."}),
+    ("--start", {"multiple": True, "metavar": "RUN", "help": "Begin with another run's best weights on dev, head and "
+                 "all; given several times, with the mean of their weights."}),
     ("--epochs", {"type": int, "help": "Times through the data (default 20)."}),
     ("--steps", {"type": int, "help": "Steps an epoch, whatever the number of faces."}),
     ("--batch", {"type": int, "help": "Faces a step, over all processes (default 96)."}),
@@ -111,8 +112,8 @@ def fit_command(
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     if "augmentation" in given:
         given["augmentation"] = PRESETS[given["augmentation"]]
-    for other in (given.get("start"), *given.get("teachers", ())):
-        if other is not None and plain_name(other) == name:
+    for other in (*given.get("start", ()), *given.get("teachers", ())):
+        if plain_name(other) == name:
             raise InputError(f"{name}: a run can neither begin with itself nor be its own teacher")
     stored = run.read_config()
     config = replace(FitConfig(data=data), **given)

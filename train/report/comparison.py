@@ -133,8 +133,8 @@ def _identity(config: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
         return name if stored is None else _identity(_complete(without_paths(stored)), (*seen, name))
 
     identity = {key: value for key, value in config.items() if key != "seed"}
-    if config["start"] is not None:
-        identity["start"] = of(config["start"])
+    start = config["start"] or []
+    identity["start"] = [of(name) for name in ([start] if isinstance(start, str) else start)]
     identity["teachers"] = [of(name) for name in config["teachers"]]
     return identity
 
