@@ -170,3 +170,17 @@ def test_too_few_faces_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "too few for a template" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_original_detector_frames_alike(turned: np.ndarray) -> None:
+    """facenet-pytorch's own MTCNN, for those who want it: the same crops but for rounding."""
+    pytest.importorskip(
+        "train.torchvision_cpu", reason="torchvision does not import: no facenet-pytorch to compare with"
+    )
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed: nothing to compare with")
+    from train.facenet import FacenetDetector
+
+    ours, theirs = (align_images(turned, detector, CROP) for detector in (load_detector(), FacenetDetector()))
+    assert theirs.found.all()
+    assert np.abs(ours.images.astype(int) - theirs.images).mean() < 1
+    assert not align_images(np.full((1, 48, 48), 90, np.uint8), FacenetDetector(), CROP).found.any()

@@ -163,7 +163,7 @@ def _framing(config: FitConfig, split: Split, stages: Stages) -> tuple[Crop, str
     """Return how the run's pictures frame faces, and how that is known: they were aligned so, it is measured, or,
     where the detector knows too few of them as faces, it is borrowed.
     """
-    if config.aligned is not None:
+    if config.aligned is not None and config.aligned_share == 1:
         return replace(
             crop_of(read_aligned(Path(config.aligned))[0]), size=config.size
         ), "what its faces were aligned to"
