@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from faces import EDGE, edge_train, folder_of_pictures
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from edge.errors import InputError
 from edge.values import EMOTIONS
@@ -31,7 +32,7 @@ from train.mixing import mix
 from train.networks import build
 from train.runs import Run, load_tensors
 from train.sampling import epoch_order, resample, stratified
-from train.weights import PACKAGES, load_in_order
+from train.weights import PACKAGES, adopt, load_in_order
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ["--network", "tf_mobilenetv3_small_minimal_100", "--epochs", "2", "--size", "32", "--batch", "32",
@@ -283,6 +284,26 @@ class TestNetworks:
         (tmp_path / "weights.pth").write_bytes(b"half")
         with pytest.raises(InputError, match="not readable as weights"):
             load_in_order(target, tmp_path / "weights.pth")
+
+    def test_a_relations_weights_are_taken_over(self, tmp_path: Path) -> None:
+        """The minimal MobileNetV3 has smaller kernels and no squeeze-and-excitation; the rest is the large one's."""
+        relation, network = build("tf_mobilenetv3_large_minimal_100", 1001), build("mobilenetv3_large_100", 7)
+        path = tmp_path / "minimal.safetensors"
+        save_file(relation.state_dict(), path)
+        assert 0.5 < adopt(network, path) < 1
+        ours, theirs = network.state_dict(), relation.state_dict()
+        assert torch.equal(ours["conv_stem.weight"], theirs["conv_stem.weight"])
+        grown = [key for key in ours if key in theirs and ours[key].ndim == 4 and ours[key].shape != theirs[key].shape]
+        assert grown
+        picture = torch.rand(1, ours[grown[0]].shape[0], 9, 9)
+        answers = [F.conv2d(picture, state[grown[0]], padding=state[grown[0]].shape[-1] // 2, groups=picture.shape[1])
+                   for state in (ours, theirs)]  # fmt: skip
+        assert torch.allclose(*answers, atol=1e-6), "a kernel with zeros around it answers as it did"
+        with pytest.raises(InputError, match="adopt a nearer relation's"):
+            adopt(build("resnet18", 7), path)
+        path.write_bytes(b"half")
+        with pytest.raises(InputError, match="not readable as weights"):
+            adopt(network, path)
 
 
 class TestRuns:

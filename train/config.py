@@ -31,6 +31,8 @@ class FitConfig:
     """timm's name of the network, or one of `train.networks.ALIASES`, or `cnn`."""
     pretrained: str | None = None
     """`hub`, `package`, a weights file, or None for random weights."""
+    adopt: str | None = None
+    """A weights file of a related network: what fits is taken over (`train.weights.adopt`)."""
     start: tuple[str, ...] = ()
     """Other runs, whose best weights on dev this one begins with, head and all; of several, the mean of their weights
     (Wortsman et al. 2022, Model soups), which asks for runs that have begun alike."""
@@ -115,7 +117,7 @@ class FitConfig:
                 raise InputError(f"{name} is {value!r:.60}: it must be a number from {least:g} to {most:g}")
             if isinstance(value, float) and not isinstance(FitConfig.__dataclass_fields__[name].default, float):
                 raise InputError(f"{name} is {value!r:.60}: it must be a whole number")
-        for name in ("data", "network", "pretrained", "precision", "votes", "aligned"):
+        for name in ("data", "network", "pretrained", "adopt", "precision", "votes", "aligned"):
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise InputError(f"{name} is {getattr(self, name)!r:.60}: it must be text")
         for name in ("label_map", "start", "teachers"):

@@ -124,7 +124,7 @@ def _forebears(config: FitConfig) -> list[dict[str, object]]:
 def _without_paths(config: FitConfig) -> dict[str, object]:
     """Return the configuration with files by their names alone: what a public file may say."""
     values = asdict(config)
-    for key in ("data", "pretrained", "votes", "aligned"):
+    for key in ("data", "pretrained", "adopt", "votes", "aligned"):
         if values[key] is not None:
             values[key] = Path(values[key]).name
     return values

@@ -21,6 +21,7 @@ from train.parallel import Team, unsynced
 from train.runs import Run, home, load_tensors, save_tensors
 from train.sampling import epoch_order, resample
 from train.teachers import Teachers
+from train.weights import adopt
 
 Progress = Callable[[dict[str, float]], None]
 """Called after each step with `epoch`, `step`, `steps`, `loss` and, at an epoch's end, its metrics."""
@@ -61,6 +62,8 @@ class Trainer:
             config.network, len(faces.labels), pretrained=config.pretrained, drop=config.drop,
             drop_path=config.drop_path,
         )  # fmt: skip
+        if config.adopt is not None:
+            adopt(network, Path(config.adopt))
         if config.start:
             load_start(network, [Run(home() / "runs" / name).best for name in config.start])
         self._probe(network)

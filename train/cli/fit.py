@@ -27,6 +27,7 @@ FIT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--network", {"metavar": "NAME", "help": "timm's name, or xception, lite0, cnn (default tf_efficientnet_lite0)."}),
     ("--pretrained", {"metavar": "hub|package|PATH", "help": "Start from timm's download, from an installed package "
                       "that carries weights, or from a file in timm's keys."}),
+    ("--adopt", {"metavar": "PATH", "help": "Take over what fits of a related network's weights."}),
     ("--start", {"multiple": True, "metavar": "RUN", "help": "Begin with another run's best weights on dev, head and "
                  "all; given several times, with the mean of their weights."}),
     ("--epochs", {"type": int, "help": "Times through the data (default 20)."}),
