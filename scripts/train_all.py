@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge.errors import EdgeError, InputError
 from train.runs import load_toml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -31,7 +32,11 @@ def main() -> int:
     parser.add_argument("--out", default="comparison", help="folder for the comparison (default: comparison)")
     given = parser.parse_args()
     path = RECIPES / f"{given.recipe}.toml" if given.recipe in known else Path(given.recipe)
-    runs = commands(load_toml(path), {"votes": given.votes, "aligned": given.aligned})
+    try:
+        recipe = load_toml(path)
+        runs = commands(recipe, {"votes": given.votes, "aligned": given.aligned})
+    except EdgeError as error:
+        parser.error(str(error))
     unknown = set(given.only or ()) - set(runs)
     if unknown:
         parser.error(f"no run {', '.join(sorted(unknown))} in {path.name}: it has {', '.join(runs)}")
@@ -40,7 +45,7 @@ def main() -> int:
             edge("train", "fit", given.data, "--name", name, *options)
             edge("train", "evaluate", name)
     if not given.only:
-        edge("train", "compare", *load_toml(path).get("compare", runs), "--out", given.out)
+        edge("train", "compare", *recipe.get("compare", runs), "--out", given.out)
     return 0
 
 
@@ -50,10 +55,18 @@ def commands(recipe: dict[str, Any], named: dict[str, str | None]) -> dict[str, 
     Args:
         recipe: what the TOML file holds.
         named: what stands for `{votes}` and `{aligned}`; an option of which nothing is known is left out.
+
+    Raises:
+        InputError: it is no recipe.
     """
+    tables = recipe.get("runs")
+    if not isinstance(tables, dict) or not all(
+        isinstance(own, dict) for own in (recipe.get("options", {}), *tables.values())
+    ):
+        raise InputError("the recipe has no [runs.NAME] tables with options of edge train fit")
     runs = {}
-    for name, own in recipe["runs"].items():
-        settings = {**recipe.get("options", {}), **own}
+    for name, own in tables.items():
+        settings = {**shared, **own}
         for seed in recipe.get("seeds", [None]):
             wanted = settings if seed is None else {**settings, "seed": seed}
             runs[name if seed is None else f"{name}-seed{seed}"] = _options(wanted, named)

@@ -1,0 +1,83 @@
+"""The recipes of scripts/train-all: every run can be started as written, teachers before their students."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faces import folder_of_pictures
+
+from train.augment import PRESETS
+from train.cli.fit import fit_command
+from train.config import FitConfig
+from train.runs import load_toml
+from train_all import RECIPES, commands
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMED = {"votes": "votes.csv", "aligned": "aligned"}
+
+
+def test_an_empty_recipe_has_no_runs() -> None:
+    assert commands({"runs": {}}, {}) == {}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_run_can_be_started(path: Path) -> None:
+    recipe = load_toml(path)
+    runs = commands(recipe, NAMED)
+    seen: set[str] = set()
+    for name, options in runs.items():
+        given = fit_command.make_context("fit", ["DATA", "--name", name, *options]).params
+        teachers = given.pop("teacher")
+        assert set(teachers) <= seen, f"{name} is taught by a run that comes later"
+        seen.add(name)
+        settings = {key: value for key, value in given.items() if value is not None and value != ()}
+        for key in ("name", "tensorboard"):
+            settings.pop(key)
+        if "augmentation" in settings:
+            settings["augmentation"] = PRESETS[settings["augmentation"]]
+        replace(FitConfig(data=settings.pop("data")), teachers=teachers, **settings)  # it checks each value
+    assert set(recipe.get("compare", runs)) <= set(runs)
+
+
+def test_seeds_and_what_is_not_named() -> None:
+    recipe = {"seeds": [0, 7], "options": {"votes": "{votes}", "size": 64}, "runs": {"a": {"size": 48}}}
+    assert commands(recipe, {"votes": None}) == {
+        "a-seed0": ["--size", "48", "--seed", "0"],
+        "a-seed7": ["--size", "48", "--seed", "7"],
+    }
+    assert commands(recipe, {"votes": "v.csv"})["a-seed0"][:2] == ["--votes", "v.csv"]
+
+
+def test_a_small_recipe_from_end_to_end(tmp_path: Path) -> None:
+    """Two tiny runs, one taught by the other, evaluated and compared; the same command again has nothing left to do."""
+    data = folder_of_pictures(tmp_path / "faces" / "train", 20).parent
+    folder_of_pictures(data / "test", 4, seed=1)
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        '[options]\nnetwork = "cnn"\nepochs = 1\nsize = 32\nbatch = 16\nthreads = 1\n[runs.first]\n'
+        '[runs.second]\nteacher = ["first"]\n'
+    )
+    environment = {**os.environ, "EMOTION_EDGE_HOME": str(tmp_path / "home"), "PYTHON": sys.executable}
+    command = [str(ROOT / "scripts" / "train-all"), str(recipe), str(data), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "second" in (tmp_path / "out" / "comparison.md").read_text()
+    weights = tmp_path / "home" / "runs" / "second" / "best.safetensors"
+    before = weights.stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert again.returncode == 0, again.stderr
+    assert weights.stat().st_mtime_ns == before
+    wrong = subprocess.run([*command, "--only", "nobody"], capture_output=True, text=True, env=environment, check=False)
+    assert wrong.returncode == 2
+    assert "no run nobody" in wrong.stderr
+    for text, says in (("[", "not readable as TOML"), ("a = 1", "no [runs.NAME] tables"), (None, "not readable")):
+        recipe.unlink() if text is None else recipe.write_text(text)
+        wrong = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert wrong.returncode == 2
+        assert says in wrong.stderr
+        assert "Traceback" not in wrong.stderr
