@@ -59,10 +59,8 @@ def commands(recipe: dict[str, Any], named: dict[str, str | None]) -> dict[str, 
     Raises:
         InputError: it is no recipe.
     """
-    tables = recipe.get("runs")
-    if not isinstance(tables, dict) or not all(
-        isinstance(own, dict) for own in (recipe.get("options", {}), *tables.values())
-    ):
+    tables, shared = recipe.get("runs"), recipe.get("options", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in (shared, *tables.values())):
         raise InputError("the recipe has no [runs.NAME] tables with options of edge train fit")
     runs = {}
     for name, own in tables.items():
