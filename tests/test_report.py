@@ -594,7 +594,7 @@ class TestCompare:
             ]
         assert starts[0] == starts[1]
         assert starts[0] != starts[2]
-        assert starts[3]["start"] == "gone"
+        assert starts[3]["start"] == ["gone"]
 
 
 def test_a_configuration_says_nothing_of_the_machine() -> None:
