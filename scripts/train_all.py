@@ -59,13 +59,16 @@ def commands(recipe: dict[str, Any], named: dict[str, str | None]) -> dict[str, 
     Raises:
         InputError: it is no recipe.
     """
-    tables, shared = recipe.get("runs"), recipe.get("options", {})
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in (shared, *tables.values())):
-        raise InputError("the recipe has no [runs.NAME] tables with options of edge train fit")
+    tables, shared, seeds = recipe.get("runs"), recipe.get("options", {}), recipe.get("seeds", [None])
+    whole = isinstance(tables, dict) and isinstance(seeds, list) and bool(tables)
+    if not whole or not all(isinstance(table, dict) for table in (shared, *tables.values())):
+        raise InputError(
+            "the recipe has no [runs.NAME] tables with options of edge train fit, or its seeds are no list"
+        )
     runs = {}
     for name, own in tables.items():
         settings = {**shared, **own}
-        for seed in recipe.get("seeds", [None]):
+        for seed in seeds:
             wanted = settings if seed is None else {**settings, "seed": seed}
             runs[name if seed is None else f"{name}-seed{seed}"] = _options(wanted, named)
     return runs
@@ -76,11 +79,16 @@ def _options(settings: dict[str, Any], named: dict[str, str | None]) -> list[str
     for key, value in settings.items():
         for each in value if isinstance(value, list) else [value]:
             text = str(each)
-            if text.startswith("{"):
-                if named.get(text.strip("{}")) is None:
+            if isinstance(each, str) and text.startswith("{"):
+                if text.strip("{}") not in named:
+                    raise InputError(f"{key} = {text!r}: a recipe may name {', '.join(f'{{{n}}}' for n in named)}")
+                if named[text.strip("{}")] is None:
                     continue
                 text = str(named[text.strip("{}")])
-            options += [f"--{key.replace('_', '-')}", text]
+            if isinstance(each, dict):
+                raise InputError(f"{key}: a table is no option of edge train fit")
+            if each is not False:
+                options += [f"--{key.replace('_', '-')}", *([] if each is True else [text])]
     return options
 
 

@@ -151,6 +151,12 @@ def test_as_a_person_does_it(shared_data: Path, tmp_path: Path) -> None:
     fit = ["--network", "cnn", "--epochs", "1", "--size", "48", "--batch", "32", "--threads", "1"]
     done = edge_train(tmp_path, "train", "fit", str(source), "--name", "upright", "--aligned", str(out), *fit)
     assert done.returncode == 0, done.stderr
+    both = ["--name", "both", "--aligned", str(out), "--aligned-share", "0.5"]
+    done = edge_train(tmp_path, "train", "fit", str(source), *both, *fit)
+    assert done.returncode == 0, done.stderr
+    for name in ("upright", "both"):
+        done = edge_train(tmp_path, "train", "evaluate", name, "--threads", "1")
+        assert done.returncode == 0, done.stderr
     done = edge_train(tmp_path, "train", "export", "upright", "--out", str(tmp_path / "model"))
     assert done.returncode == 0, done.stderr
     made = json.loads((tmp_path / "model" / "upright.export.json").read_text())

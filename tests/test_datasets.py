@@ -767,3 +767,35 @@ def test_letterbox_keeps_shapes() -> None:
     rows, columns = np.nonzero(letterbox(image, 96)[..., 0] > 127)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)
     assert 36 <= np.ptp(rows) <= 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": [99] * 70}, {"targets": [-1] * 70}, {"targets": [1.5] * 70}, {"targets": [[1]] * 70},
+        {"targets": [0] * 69}, {"faces": 10**9}, {"faces": "70"}, {"side": 0}, {"side": 10**6}, {"labels": []},
+        {"labels": [1, 2]}, {"labels": ["angry"] * 7}, {"labels": "abcdefg"}, {"names": ["x"] * 70},
+        {"parts": ["foo"] * 70}, {"parts": [None] * 70}, {"persons": ["p"]}, {"persons": {}},
+    ],
+)  # fmt: skip
+def test_a_packed_file_that_lies(tmp_path: Path, change: dict[str, object]) -> None:
+    folder_of_pictures(tmp_path / "faces", 10)
+    faces = open_faces(tmp_path / "faces")
+    path = tmp_path / "x.faces"
+    write_packed(faces, np.full(70, "train"), path)
+    with zipfile.ZipFile(path) as archive:
+        known = {**json.loads(archive.read("faces.json")), **change}
+        picture = archive.read("0000.jpg")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("faces.json", json.dumps(known))
+        archive.writestr("0000.jpg", picture)
+    with pytest.raises(InputError, match=r"x\.faces"):
+        open_faces(path)
+
+
+def test_large_pictures_take_several_mosaics(tmp_path: Path) -> None:
+    images = np.stack([cv2.resize(paint(index), (1024, 1024)) for index in range(18)])
+    faces = FaceSet(images, np.arange(18) % 7, np.arange(18).astype(str), np.full(18, "train"))
+    write_packed(faces, faces.splits, tmp_path / "x.faces")
+    back = read_packed(tmp_path / "x.faces")
+    assert np.abs(back.images.astype(int) - images).mean() < 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from faces import folder_of_pictures
 
+from edge.errors import InputError
 from train.augment import PRESETS
 from train.cli.fit import fit_command
 from train.config import FitConfig
@@ -22,7 +23,8 @@ NAMED = {"votes": "votes.csv", "aligned": "aligned"}
 
 
 def test_an_empty_recipe_has_no_runs() -> None:
-    assert commands({"runs": {}}, {}) == {}
+    with pytest.raises(InputError, match=r"no \[runs"):
+        commands({"runs": {}}, {})
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
@@ -75,7 +77,14 @@ def test_a_small_recipe_from_end_to_end(tmp_path: Path) -> None:
     wrong = subprocess.run([*command, "--only", "nobody"], capture_output=True, text=True, env=environment, check=False)
     assert wrong.returncode == 2
     assert "no run nobody" in wrong.stderr
-    for text, says in (("[", "not readable as TOML"), ("a = 1", "no [runs.NAME] tables"), (None, "not readable")):
+    for text, says in (
+        ("[", "not readable as TOML"),
+        ("a = 1", "no [runs.NAME] tables"),
+        (None, "not readable"),
+        ("seeds = 3\n[runs.a]", "seeds are no list"),
+        ("[runs]", "no [runs.NAME] tables"),
+        ('[runs.a]\nvotes = "{vote}"', "a recipe may name {votes}"),
+    ):
         recipe.unlink() if text is None else recipe.write_text(text)
         wrong = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert wrong.returncode == 2

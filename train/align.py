@@ -11,9 +11,9 @@ import numpy as np
 
 from edge.detect import Detector, load_detector
 from edge.errors import InputError
-from edge.files import check_writable, write_whole
+from edge.files import write_whole
 from edge.model import load_model
-from train.alignment import Aligned, align_set
+from train.alignment import Aligned, align_set, check_folder
 from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.pictures import letterbox
 from train.framing import Framing, measure_framing
@@ -47,7 +47,7 @@ def align(
         InputError: the data or the model cannot be read, too few faces are found to measure framing, or `out` holds
             something else.
     """
-    check_writable(out)
+    check_folder(out)
     stages.stage("reading the data")
     faces, pictures = _read(data, label_map)
     finder = _detector(detector)
@@ -91,7 +91,10 @@ def _framing(
     if not len(train):
         raise InputError("there is no training picture to measure framing on; give a --model to frame faces as it does")
     sample = np.sort(np.random.default_rng(0).permutation(train)[:count])
-    return measure_framing(pictures[sample], detector, size, stages.stage("measuring the crop", len(sample)))
+    try:
+        return measure_framing(pictures[sample], detector, size, stages.stage("measuring the crop", len(sample)))
+    except InputError as error:
+        raise InputError(f"{error}; give a --model to frame faces as it does") from None
 
 
 def _found(faces: FaceSet, aligned: Aligned) -> dict[str, object]:

@@ -20,6 +20,7 @@ from edge.detect import Detector
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
 from edge.measure.evaluate import largest
+from edge.measure.folders import UNREADABLE
 from train.datasets import FaceSet
 from train.datasets.split import Split
 from train.framing import FRAME, SIDE, Framing, enlarge
@@ -104,12 +105,9 @@ def align_set(
     crop = framing.crop
     described = _describe(faces, detector.name, framing)
     path = folder / "align.json"
-    if path.exists():
-        if _read_json(path) != described:
-            raise InputError(f"{folder}: it holds crops of other faces or another framing; choose another --out")
-    elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: it is not empty and holds no align.json; choose another --out")
-    check_writable(folder)
+    check_folder(folder)
+    if path.exists() and _read_json(path) != described:
+        raise InputError(f"{folder}: it holds crops of other faces or another framing; choose another --out")
     write_whole(path, (json.dumps(described, indent=2) + "\n").encode())
     parts = []
     for number, start in enumerate(range(0, len(faces), SHARD)):
@@ -128,6 +126,17 @@ def _after(progress: Progress, start: int, done: int) -> None:
     progress(start + done)
 
 
+def check_folder(folder: Path) -> None:
+    """Make sure that crops can be written there.
+
+    Raises:
+        InputError: it cannot be written, or holds something else.
+    """
+    if folder.is_dir() and not (folder / "align.json").exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: it is not empty and holds no align.json; choose another --out")
+    check_writable(folder)
+
+
 def read_aligned(folder: Path) -> tuple[dict[str, Any], Aligned]:
     """Return what `align_set` wrote: its description and all crops.
 
@@ -137,6 +146,7 @@ def read_aligned(folder: Path) -> tuple[dict[str, Any], Aligned]:
     described = _read_json(folder / "align.json")
     try:
         count, size = int(described["faces"]), int(described["crop"]["size"])
+        crop_of(described)
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{folder / 'align.json'}: it does not say what was aligned") from None
     parts = []
@@ -150,7 +160,10 @@ def read_aligned(folder: Path) -> tuple[dict[str, Any], Aligned]:
 def crop_of(described: dict[str, Any]) -> Crop:
     """Return the crop that a folder of aligned faces was made with."""
     crop = described["crop"]
-    return Crop(crop["size"], np.array(crop["template"], np.float32), crop["margin"], tuple(crop["offset"]))
+    template, (x, y) = np.array(crop["template"], np.float32), crop["offset"]
+    if template.shape != (5, 2):
+        raise ValueError("the template is none")
+    return Crop(int(crop["size"]), template, float(crop["margin"]), (float(x), float(y)))
 
 
 def use_aligned(faces: FaceSet, split: Split, folder: Path) -> Split:
@@ -211,11 +224,13 @@ def _packed(part: Aligned) -> bytes:
 def _read_shard(path: Path, count: int, size: int, *, missing_ok: bool = False) -> Aligned | None:
     """Return a shard's crops, or None where it may be missing; one that is damaged is made again then."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path) as archive:  # it may say that it is larger than any memory
+            fits = all(entry.file_size <= count * size * size * 3 + 4096 for entry in archive.infolist())
+        with np.load(path if fits else io.BytesIO(), allow_pickle=False) as file:
             part = Aligned(file["images"], file["found"])
         if part.images.shape == (count, size, size, 3) and part.images.dtype == np.uint8 and len(part.found) == count:
             return part
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (*UNREADABLE, KeyError, ValueError, MemoryError):
         pass
     if missing_ok:
         return None

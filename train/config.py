@@ -131,6 +131,13 @@ class FitConfig:
             raise InputError(f"limit is {self.limit}: it must hold a batch of {self.batch} at least")
         if self.micro_batch is not None and self.batch % self.micro_batch:
             raise InputError(f"micro_batch is {self.micro_batch}: the batch of {self.batch} must be a multiple of it")
+        for name in ("early_epochs", "freeze_epochs", "finish_epochs"):
+            if getattr(self, name) > self.epochs:
+                raise InputError(f"{name} is {getattr(self, name)}: the run has {self.epochs} epochs in all")
+        if self.early_epochs and self.early_size > self.size:
+            raise InputError(f"early_size is {self.early_size}: small pictures first, of {self.size} pixels at most")
+        if self.aligned is None and self.aligned_share != 1:
+            raise InputError(f"aligned_share is {self.aligned_share}: it means nothing without --aligned")
         if self.fold >= self.folds:
             raise InputError(f"fold is {self.fold}: with {self.folds} folds it must be from 0 to {self.folds - 1}")
 

@@ -23,7 +23,7 @@ from train.networks import to_input
 from train.parallel import Team
 from train.runs import Run, check_creatable, save_tensors
 from train.sampling import stratified
-from train.trainer import Progress, Trainer
+from train.trainer import Progress, Trainer, check_weights
 
 
 def read_split(config: FitConfig) -> Split:
@@ -71,6 +71,8 @@ def fit(
     split, aligned = _read(config)
     if len(split.train) < config.batch or not len(split.dev):
         raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
+    if len(np.unique(split.train.targets)) < 2:
+        raise InputError(f"{config.data}: its training faces are of one class alone, so there is nothing to tell apart")
     labels = split.train.labels
     described = {**split.describe(), "labels": list(labels), "gray": split.train.gray}
     begun = run.last.exists() or run.best.exists()
@@ -83,6 +85,8 @@ def fit(
     )
     trainer = Trainer(config, split.train, targets, team, aligned=aligned, workers=workers)
     start = trainer.restore(run.last) if run.last.exists() else 0
+    if run.best.exists():
+        check_weights(trainer.network, run.best)
     rows: list[dict[str, object]] = [dict(row) for row in run.read_metrics(start)]
     team.wait()
     if team.leads:

@@ -6,6 +6,7 @@ import csv
 import importlib.metadata
 import io
 import json
+import math
 import os
 import platform
 import subprocess
@@ -108,7 +109,8 @@ class Run:
         path = self.folder / "metrics.csv"
         try:
             rows = list(csv.DictReader(path.read_text().splitlines()))[:epochs] if epochs else []
-            if len(rows) == epochs and all(float(row["dev_accuracy"]) >= 0 for row in rows):
+            known = ("epoch", "loss", "dev_accuracy", "dev_balanced_accuracy", "dev_macro_f1", "seconds")
+            if len(rows) == epochs and all(math.isfinite(float(row[key])) for row in rows for key in known):
                 return rows
         except (OSError, ValueError, KeyError, TypeError, csv.Error):
             pass

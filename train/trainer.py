@@ -215,6 +215,17 @@ class Trainer:
         return int(metadata["epoch"])
 
 
+def check_weights(network: nn.Module, path: Path) -> None:
+    """Make sure that a file holds weights of this network.
+
+    Raises:
+        InputError: it is damaged, or of another network.
+    """
+    kept, ours = load_tensors(path)[0], network.state_dict()
+    if kept.keys() != ours.keys() or any(kept[key].shape != ours[key].shape for key in ours):
+        raise InputError(f"{path}: these are not this network's weights; choose another --name")
+
+
 def load_start(network: nn.Module, paths: list[Path]) -> None:
     """Load the mean of the best weights of other runs.
 

@@ -81,7 +81,10 @@ def open_labelled(
     archive, names = _pictures_in(path)
     names = _inside_split(path, names, split)
     mapping = {key.lower(): value for key, value in {**SYNONYMS, **{name: name for name in labels}}.items()}
-    mapping |= {key.lower(): value for key, value in (label_map or {}).items()}
+    for key, value in (label_map or {}).items():
+        if value and value not in labels:
+            raise InputError(f'--label-map "{key}={value}": the label is none of {", ".join(labels)}')
+        mapping[key.lower()] = value
     order = {label: index for index, label in enumerate(labels)}
     kept: list[str] = []
     targets: list[int] = []

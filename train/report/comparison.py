@@ -104,19 +104,37 @@ def read_evaluated(name: str) -> Evaluated | None:
         return None
     again = f"evaluate it again with edge train evaluate {name}"
     try:
-        metrics = json.loads(path.read_text())
-        config, sha = metrics["run"]["config"], metrics["run"]["weights_sha256"]
-        labels = metrics["labels"]
-        damaged = not all(key in metrics["figures"] for _, key in OVERALL) or not labels or not isinstance(config, dict)
-        damaged |= {"data_sha256", "split", "n", "file"} - set(metrics) != set()
-    except (OSError, ValueError, KeyError, TypeError):
-        damaged = True
-    if damaged:
-        raise InputError(f"{path}: it is no evaluation of a run; {again}")
+        metrics = json.loads(path.read_text(), parse_constant=_refuse)
+        sha = metrics["run"]["weights_sha256"]
+        shown = _complete(metrics["run"]["config"])
+        evaluated = Evaluated(name, shown, _identity(shown, (name,)), int(shown["seed"]), metrics)
+        _check_figures(metrics)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: it is no evaluation of a run; {again}") from None
     if sha != sha256_of(run.best.read_bytes()) or not cached_file(run, sha).is_file():
         raise InputError(f"run {name}: its weights are not those that were evaluated; {again}")
-    shown = _complete(config)
-    return Evaluated(name, shown, _identity(shown, (name,)), int(shown["seed"]), metrics)
+    return evaluated
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no figure")
+
+
+def _check_figures(metrics: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError where an evaluation lacks what the comparison shows."""
+    for key in ("model", "network", "command", "data", "data_sha256", "split"):
+        if not isinstance(metrics[key], str):
+            raise TypeError(key)
+    labels = metrics["labels"]
+    if not labels or type(metrics["n"]) is not int or not isinstance(metrics["file"], dict):
+        raise ValueError("labels, n or file")
+    for _, view in VIEWS:
+        if view not in metrics and view != "figures":
+            continue
+        figures = metrics[view]
+        values = [figures[key] for _, key in OVERALL] + [figures["per_class"][label]["f1"] for label in labels]
+        if not all(value is None or isinstance(value, (int, float)) for value in values):
+            raise TypeError(view)
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:

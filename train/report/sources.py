@@ -41,7 +41,7 @@ class Sources:
         Raises:
             InputError: the source cannot be read or has no such faces.
         """
-        config = replace(_what_is_read(config), aligned=None)
+        config = replace(_what_is_read(config), aligned=None, aligned_share=1.0)
         if part != "dev" and config not in self._splits:
             faces = open_faces(config.data, parse_label_map(config.label_map))
             test = faces.take(faces.splits == "test")
@@ -59,7 +59,12 @@ class Sources:
 def _what_is_read(config: FitConfig) -> FitConfig:
     """Return a configuration that says no more than which faces are read and how they are split."""
     return FitConfig(
-        data=config.data, label_map=config.label_map, aligned=config.aligned, folds=config.folds, fold=config.fold
+        data=config.data,
+        label_map=config.label_map,
+        aligned=config.aligned,
+        aligned_share=config.aligned_share,
+        folds=config.folds,
+        fold=config.fold,
     )
 
 
