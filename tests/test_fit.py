@@ -117,7 +117,8 @@ class TestSampling:
         white = np.full((400, 96, 96), 255, np.uint8)
         order = epoch_order(np.arange(400), 400, 0, 0)
         for share, least, most in ((0.0, 0, 0), (0.3, 0.2, 0.4), (1.0, 1, 1)):
-            config = FitConfig(data="x", batch=100, size=32, aligned_share=share, augmentation=Augmentation(erase=0))
+            config = FitConfig(data="x", batch=100, size=32, aligned="x", aligned_share=share,
+                               augmentation=Augmentation(erase=0))  # fmt: skip
             parts = batches(faces, order, config, 0, aligned=white)
             bright = torch.cat([images.float().mean(dim=(1, 2)) for images, _ in parts]) > 90
             assert least <= bright.float().mean() <= most
@@ -382,7 +383,7 @@ class TestRuns:
             (["--fold", "9"], "fold is 9"),
             (["--limit", "8"], "must hold a batch"),
             (["--label-map", "happy"], "write it as FOLDER=LABEL"),
-            (["--label-map", "happy=joy"], "is no class of"),
+            (["--label-map", "happy=joy"], "the label is none of"),
         ],
     )
     def test_mistakes_are_one_line(self, arguments: list[str], says: str, small: Path, trained: Path) -> None:
