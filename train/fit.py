@@ -15,6 +15,7 @@ from edge.errors import InputError
 from edge.measure.cli import parse_label_map
 from edge.measure.scores import score
 from train.alignment import use_aligned
+from train.allocator import keep_freed_memory
 from train.config import FitConfig
 from train.datasets import FaceSet, as_crops, open_faces
 from train.datasets.split import Split, split_faces
@@ -79,6 +80,8 @@ def fit(
     recorded = run.read_data() if begun else described
     if any(recorded.get(key) != value for key, value in described.items() if key != "left_out"):
         raise InputError(f"{config.data}: it is not what {run.folder} was begun with; choose another --name")
+    if team.device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     targets = target_distributions(
         split.train, smoothing=config.smoothing, votes=config.votes, votes_share=config.votes_share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from edge.errors import EdgeError
@@ -20,7 +21,8 @@ def progress_bar() -> Any:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    off = not console.is_terminal
+    return Progress(*columns, console=console, transient=True, disable=off, redirect_stdout=False)
 
 
 class Report:
@@ -38,6 +40,13 @@ class Report:
         else:
             figures = "  ".join(f"{key} {value:.4f}" for key, value in state.items() if key not in ("epoch", "seconds"))
             self.bar.console.print(f"epoch {state['epoch']:.0f}: {figures}  ({state['seconds']:.0f} s)")
+
+    def say(self, line: str) -> None:
+        """Print a line that stays: above the bar where both are on one terminal, else on standard output."""
+        if self.bar.console.is_terminal and sys.stdout.isatty():
+            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
 
     def stage(self, text: str, total: int | None = None) -> Any:
         """Begin a stage with a bar of its own; return what takes the number done."""
