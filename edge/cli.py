@@ -20,6 +20,7 @@ OWN = {
     "run": ("edge.cli:run", "Read a camera or file, find faces, read their emotions, publish them."),
     "feed": ("edge.feed.cli:command", "Receive the events of devices from a broker and show them."),
     "evaluate": ("edge.measure.cli:command", "Score a model file on labelled pictures."),
+    "bench": ("edge.measure.bench_cli:command", "Measure what model files cost on this device."),
     "model": ("edge.model.cli:group", "Look into a model file."),
 }
 """The runtime's verbs: where each lives, and its line in the help."""
@@ -104,7 +105,7 @@ def cli() -> None:
 
 @click.command()
 @click.option("--source", metavar="S", help="Camera index or /dev/videoN, video file, image, or folder of images.")
-@click.option("--model", metavar="FILE", help="Model file; without it the one that ships with the kit.")
+@click.option("--model", metavar="FILE", help="Model file; without it what edge bench --save chose, or what ships.")
 @click.option("--broker", metavar="URL", help="Publish to mqtt://host:port/prefix (mqtts:// for TLS).")
 @click.option("--config", "config_file", metavar="FILE", help="edge.toml; options given here win over it.")
 @click.option("--device", metavar="NAME", help="The device's name in topics and events; default: the host's name.")

@@ -15,13 +15,14 @@ from typing import TextIO
 
 import edge
 from edge.broker import check_level, parse_broker, read_credentials
-from edge.config import Config
+from edge.config import ClassifyConfig, Config
 from edge.detect import load_detector
 from edge.draw import Drawing
 from edge.errors import InputError
 from edge.events import Event, EventMaker, new_stream
 from edge.loop import Loop, Step
-from edge.model import load_model
+from edge.model import Classifier, load_model
+from edge.model.choice import load_chosen
 from edge.publish import Publisher, open_publisher
 from edge.sources import open_source
 from edge.track import Tracker
@@ -108,7 +109,7 @@ class Runner:
     def run(self) -> Summary:
         """Process frames until the source ends, the count is reached, or `stop` is set; return what was seen."""
         config = self.config
-        classifier = load_model(config.model, threads=config.classify.threads)
+        classifier = self._classifier()
         detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
         stream = new_stream()
         maker = EventMaker(config.device, stream, classifier.info.id, clock_state())
@@ -141,6 +142,13 @@ class Runner:
                 self._publisher.emotion(self.camera.name, "none")
             self._state("ended", "stopped" if self._stop.is_set() else "the source has ended")
         return self.summary
+
+    def _classifier(self) -> Classifier:
+        """Load the model that is named, else what `edge bench --save` chose for this device, else what ships."""
+        named, threads = self.config.model, self.config.classify.threads
+        if named is None and (chosen := load_chosen(self._log, None if threads == ClassifyConfig.threads else threads)):
+            return chosen
+        return load_model(named, threads=threads)
 
     def _steps(self, read: Callable[[], edge.Frame | None], loop: Loop) -> Iterator[Step]:
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):

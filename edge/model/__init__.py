@@ -17,23 +17,31 @@ DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "lite0-int8.
 
 
 class Classifier(Protocol):
-    """A model file that runs."""
+    """A model file that runs.
+
+    Attributes:
+        info: the facts in the file.
+        runtime: what runs it: a package's name and version, such as `onnxruntime 1.31.1`.
+    """
 
     info: ModelInfo
+    runtime: str
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """Return `(N, classes)` float32 probabilities for `(N, S, S, 3)` uint8 RGB crops; N may be 0."""
 
 
-def load_model(path: str | Path | None = None, *, threads: int = 1) -> Classifier:
+def load_model(path: str | Path | None = None, *, threads: int = 1, runtime: str | None = None) -> Classifier:
     """Load a model file and check it against the contract.
 
     Args:
         path: the file; None for the one that ships with the kit.
         threads: processor threads for one batch.
+        runtime: which package runs a .tflite file, of `edge.model.tflite.RUNTIMES`; None for the first that is
+            installed. An .onnx file has one runtime.
 
     Raises:
-        InputError: the file is missing, of no known kind, damaged, or breaks the contract.
+        InputError: the file is missing, of no known kind, damaged, or breaks the contract, or its runtime is missing.
     """
     file = Path(path) if path is not None else DEFAULT_MODEL
     if not file.is_file():
@@ -42,6 +50,11 @@ def load_model(path: str | Path | None = None, *, threads: int = 1) -> Classifie
         from edge.model.onnx import OnnxClassifier
 
         return OnnxClassifier(file, threads)
+    if file.suffix.lower() == ".tflite":
+        from edge.model.tflite import TfliteClassifier
+
+        return TfliteClassifier(file, threads, runtime)
     raise InputError(
-        f'{file}: a model file ends in .onnx; make one with "edge train export" and "edge calibrate quantize"'
+        f"{file}: a model file ends in .onnx or .tflite; "
+        'make one with "edge train export" and "edge calibrate quantize"'
     )

@@ -27,10 +27,11 @@ def show(file: str | None, as_json: bool) -> None:
     from edge.model import DEFAULT_MODEL, load_model
 
     path = Path(file) if file else DEFAULT_MODEL
-    info = load_model(path).info
+    model = load_model(path)
+    info = model.info
     values = asdict(info)
     values["crop"] = {**values["crop"], "template": info.crop.template.astype(float).round(4).tolist()}
-    values["bytes"] = path.stat().st_size
+    values["bytes"], values["runtime"] = path.stat().st_size, model.runtime
     if as_json:
         click.echo(json.dumps(values, indent=2))
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class ModelInfo:
         accuracy: accuracy by data set, shares of 1: `dev`, `public_test`, as far as known.
         licence: licence of the weights, and what they derive from.
         parent_sha256: sha256 of the float parent's weights file.
+        calibration: of an int8 file, what its ranges were taken from: `count`, `per_class`, `seed` and the crops'
+            `sha256`, and `method`; empty where that was not kept.
         sha256: sha256 of this file; not stored in it.
     """
 
@@ -60,6 +62,7 @@ class ModelInfo:
     accuracy: dict[str, float]
     licence: str
     parent_sha256: str
+    calibration: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     @property
@@ -91,6 +94,7 @@ class ModelInfo:
             "accuracy": json.dumps(self.accuracy),
             "licence": self.licence,
             "parent_sha256": self.parent_sha256,
+            **({"calibration": json.dumps(self.calibration)} if self.calibration else {}),
         }
 
 
@@ -127,6 +131,7 @@ def read_metadata(file: str, metadata: Mapping[str, str], sha256: str) -> ModelI
         accuracy=read("accuracy", _accuracy),
         licence=read("licence", str),
         parent_sha256=read("parent_sha256", str),
+        calibration=read("calibration", _object) if "calibration" in metadata else {},
         sha256=sha256,
     )
 
@@ -150,6 +155,13 @@ class _Reader:
         value = self.metadata[key]
         shown = value if len(value) <= 60 else value[:57] + "..."
         return InputError(f'model {self.file}: key "{key}" is {shown!a}, expected {expected}: {MAKE_ONE}')
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object")
+    return value
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -6,19 +6,19 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 
 from edge.errors import InputError
-from edge.model.contract import MAKE_ONE, ModelInfo, read_metadata
+from edge.model.contract import ModelInfo, read_metadata
+from edge.model.probabilities import checked
 from edge.session import open_session
-
-TINY = 1e-3
-"""How far outside 0 to 1 a probability may lie from rounding."""
 
 
 class OnnxClassifier:
     """A classifier in an ONNX file that keeps the model file contract."""
 
     info: ModelInfo
+    runtime = f"onnxruntime {ort.__version__}"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         try:
@@ -63,6 +63,4 @@ class OnnxClassifier:
         except Exception as error:  # onnxruntime's own exceptions have no common class
             reason = str(error).strip().splitlines()[0][:160]
             raise InputError(f"model {self._name} fails on {len(crops)} crops: {reason}") from None
-        if result.shape != (len(crops), len(self.info.labels)) or not ((result >= -TINY) & (result <= 1 + TINY)).all():
-            raise InputError(f"model {self._name} gives no probabilities (from 0 to 1): {MAKE_ONE}")
-        return result
+        return checked(result, (len(crops), len(self.info.labels)), self._name)
