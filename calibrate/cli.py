@@ -2,16 +2,165 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edge.errors import InputError
 
+MAX_DROP = click.option(
+    "--max-drop", type=click.FloatRange(0, 100), default=0.5, show_default=True,
+    help="Points of accuracy that may be lost; the one-sided 95 % bound may reach 1.0.",
+)  # fmt: skip
+MAX_CLASS_DROP = click.option(
+    "--max-class-drop", type=click.FloatRange(0, 100), default=2.0, show_default=True,
+    help="Points of recall that each class may lose; two pictures always may.",
+)  # fmt: skip
+
 
 @click.group("calibrate")
 def group() -> None:
     """Make a float model small, and show what it cost."""
+
+
+@group.command("run")
+@click.argument("source")
+@click.option("--data", help="Labelled faces; default: where the run's were.")
+@click.option("--out", required=True, metavar="DIR", help="The candidate's folder.")
+@click.option("--name", help="What the model is called (default: as the run or the file).")
+@click.option(
+    "--target", type=click.Choice(["x86", "arm"]), default="x86", show_default=True,
+    help="Processor that the ONNX file is for.",
+)  # fmt: skip
+@click.option(
+    "--count", type=click.IntRange(min=10), default=560, show_default=True,
+    help="Calibration pictures at most; the report shows how few would do.",
+)  # fmt: skip
+@click.option(
+    "--unlabelled", type=click.IntRange(min=0), default=5000, show_default=True,
+    help="Further training pictures on which float and int8 are compared.",
+)  # fmt: skip
+@MAX_DROP
+@MAX_CLASS_DROP
+@click.option("--all-rungs", is_flag=True, help="Climb to the top of the ladder, even when the gate is met earlier.")
+@click.option(
+    "--tflite/--no-tflite", default=None, help="Make TFLite files too (default: where their tools are installed)."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True, help="Steps of fine-tuning.")
+@click.option(
+    "--rate", type=click.FloatRange(0, 1, min_open=True), default=2e-5, show_default=True,
+    help="Learning rate of fine-tuning.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True,
+    help="How long latency is measured, all files and runtimes together.",
+)  # fmt: skip
+@click.option(
+    "--pictures", type=click.Choice(["all", "none"]), default="all", show_default=True,
+    help="Whether the report may show pictures of the data; none: it may be passed on where the data may not.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
+@click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of a run's weights.")
+def run_command(
+    source: str, data: str | None, out: str, name: str | None, target: str, count: int, unlabelled: int,
+    max_drop: float, max_class_drop: float, all_rungs: bool, tflite: bool | None, steps: int, rate: float,
+    seconds: float, pictures: str, seed: int, licence: str,
+) -> None:  # fmt: skip
+    """Make SOURCE small, repair what that broke, and prove what is left: a release candidate with its report.
+
+    SOURCE is a training run's name or folder, or a float ONNX file; one without its NAME.fp16.safetensors beside it
+    gets no TFLite files and no fine-tuning. DIR will hold fp32 and int8 models as ONNX and TFLite, report.html,
+    report.json and report.md, and release.json if the gate passes; else the exit code is 4.
+
+    Ranges are taken from training pictures, everything is chosen on dev, and the gate judges on the test split.
+    Stopped, the same command goes on after the last whole step.
+
+    \b
+    Examples:
+      edge calibrate run lite0 --out candidate
+      edge calibrate run lite0-fp32.onnx --data fer2013.zip --out candidate --pictures none
+    """
+    from calibrate.candidate import Options, make_candidate
+    from calibrate.finetune import Course
+    from calibrate.gate import GateFailed, Limits
+    from train.cli.names import plain_name
+    from train.cli.progress import Report, progress_bar
+
+    options = Options(
+        target=target, count=count, unlabelled=unlabelled, everything=all_rungs, tflite=tflite, seconds=seconds,
+        limits=Limits(max_drop=max_drop, max_class_drop=max_class_drop), seed=seed, licence=licence,
+        course=Course(steps=steps, rate=rate, seed=seed),
+    )  # fmt: skip
+    with progress_bar() as bar:
+        judgement = make_candidate(
+            source, data, Path(out), options, name=plain_name(name) if name else None, command=typed(),
+            pictures=pictures == "all", stages=Report(bar),
+        )  # fmt: skip
+    for reason in judgement.reasons:
+        click.echo(reason)
+    click.echo(f"{Path(out) / 'report.html'}")
+    if not judgement.passes:
+        raise GateFailed(f"{out}: not released. " + " ".join(judgement.failing()))
+    click.echo(f"{Path(out) / 'release.json'}: released")
+
+
+@group.command("check")
+@click.argument("folder", metavar="DIR")
+@click.option("--data", help="The labelled faces it was made with: run every model file again.")
+@click.option("--max-drop", type=click.FloatRange(0, 100), help="Judge within other limits than it was made for.")
+@click.option("--max-class-drop", type=click.FloatRange(0, 100), help="Likewise, points of each class's recall.")
+@click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
+def check_command(
+    folder: str, data: str | None, max_drop: float | None, max_class_drop: float | None, as_json: bool
+) -> None:
+    """Judge a candidate again from its files, and hold the files against each other; exit code 4 where it fails.
+
+    A model file, a report or an answer that was changed afterwards is named. With --data every model file answers the
+    test pictures again.
+
+    \b
+    Examples:
+      edge calibrate check candidate
+      edge calibrate check candidate --data fer2013.zip
+    """
+    import json
+
+    from calibrate.check import check
+    from calibrate.evidence import read_evidence
+    from calibrate.gate import limits_from
+    from train.cli.progress import Report, progress_bar
+
+    limits = None
+    if max_drop is not None or max_class_drop is not None:
+        given = {"max_drop": max_drop, "max_class_drop": max_class_drop}
+        stored = read_evidence(Path(folder)).limits
+        limits = limits_from({**stored, **{key: value for key, value in given.items() if value is not None}})
+    with progress_bar() as bar:
+        report = Report(bar)
+        shown: dict[str, Any] = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in shown:
+                shown[what] = report.stage(what, of)
+            shown[what](done)
+
+        found = check(Path(folder), data, limits, progress)
+    if as_json:
+        said = {"passes": found.passes, "problems": list(found.problems), "reasons": list(found.judgement.reasons),
+                "same": found.same}  # fmt: skip
+        click.echo(json.dumps(said, indent=2))
+    else:
+        for line in found.lines():
+            click.echo(line)
+    found.require()
+
+
+def typed() -> str:
+    """Return the command as it was typed, its program by its name alone."""
+    return shlex.join(["edge", *sys.argv[1:]])
 
 
 @group.command("quantize")
@@ -33,7 +182,7 @@ def group() -> None:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of their choice.")
 def quantize_command(model: str, data: str, out: str, method: str, count: int, seed: int) -> None:
-    """Quantize a float ONNX MODEL to int8 under the same model file contract.
+    """Quantize a float ONNX MODEL to int8 in one step, without repair, report or gate: the quick way to try one.
 
     Ranges come from training pictures; the method is chosen on dev; the test split, where there is one, is only
     reported.
@@ -43,9 +192,12 @@ def quantize_command(model: str, data: str, out: str, method: str, count: int, s
       edge calibrate quantize lite0-fp32.onnx --data fer2013.zip --out lite0-int8.onnx
     """
     from calibrate.quantize import quantize_file
+    from train.cli.progress import Report, progress_bar
 
-    for line in quantize_file(Path(model), data, Path(out), method, count, seed):
-        click.echo(line)
+    with progress_bar() as bar:
+        report = Report(bar)
+        for line in quantize_file(Path(model), data, Path(out), method, count, seed, report):
+            report.say(line)
 
 
 @group.command("card")

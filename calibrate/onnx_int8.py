@@ -1,25 +1,29 @@
-"""Post-training quantization of an ONNX model to int8: QDQ, activations uint8, weights int8 per channel."""
+"""Post-training quantization of an ONNX model to int8: QDQ, in three steps that can each be taken alone.
+
+`prepare` tidies the float graph once, so that its node and tensor names stay what they are; `take_ranges` runs it over
+calibration crops; `quantize` writes the int8 model from the two.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge.errors import InputError
+from edge.model.contract import ModelInfo
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -27,7 +31,31 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 
+PERCENTILE = 99.99
+
+ACTIVATIONS = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+
 BATCH = 10
+
+QUANTIZABLE = sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+Ranges = dict[str, tuple[float, float]]
+"""Least and greatest value by tensor name, in the tensor's own unit."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a prepared graph is made int8.
+
+    Attributes:
+        activation: `uint8` (fast on x86) or `int8` (usual on Arm).
+        per_channel: whether each output channel of a weight has a scale of its own.
+        keep_float: names of nodes that stay float, the classifier and what follows it apart, which always do.
+    """
+
+    activation: str = "uint8"
+    per_channel: bool = True
+    keep_float: tuple[str, ...] = ()
 
 
 class Crops(CalibrationDataReader):
@@ -53,45 +81,109 @@ def balanced_sample(targets: np.ndarray, count: int, seed: int = 0) -> np.ndarra
     return np.sort(np.array(chosen[:count], np.int64))
 
 
-def quantize(graph: bytes, crops: np.ndarray, method: str) -> onnx.ModelProto:
-    """Quantize a float model under the model file contract.
-
-    Everything up to the classifier becomes int8; the classifier, temperature and softmax stay float: they are a few
-    thousand multiplications, and eight bits are too coarse for probabilities.
-
-    Args:
-        graph: the float ONNX file's bytes.
-        crops: `(N, S, S, 3)` uint8 RGB calibration crops, none of them used for reporting.
-        method: how ranges are taken: `minmax`, `entropy` or `percentile`.
+def prepare(graph: bytes) -> onnx.ModelProto:
+    """Return a float model tidied for quantization: shapes known, constants folded, every node with a name.
 
     Raises:
-        InputError: the method is unknown, there are no crops, or the model cannot be quantized.
+        InputError: it is no model that can be quantized.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "float.onnx"
+        path.write_bytes(graph)
+        try:
+            quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+        except Exception as error:  # onnxruntime's own exceptions have no common class
+            raise InputError(f"the model cannot be quantized: {_first_line(error)}") from None
+        return onnx.load(str(path))
+
+
+def take_ranges(prepared: onnx.ModelProto, crops: np.ndarray, method: str) -> Ranges:
+    """Run a prepared model over calibration crops and return the range of every tensor that may be quantized.
+
+    Args:
+        prepared: as `prepare` returns it.
+        crops: `(N, S, S, 3)` uint8 RGB, none of them used for choosing or reporting.
+        method: `minmax`, `entropy` or `percentile` (99.99).
+
+    Raises:
+        InputError: the method is unknown, or there are no crops.
     """
     if method not in METHODS:
         raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
     if not len(crops):
         raise InputError("no calibration pictures")
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(graph)
-        noise = io.StringIO()
-        try:
-            with redirect_stderr(noise):
-                quant_pre_process(str(source), str(source), skip_symbolic_shape=True)
-                prepared = onnx.load(str(source))
-                quantize_static(
-                    str(source), str(target), Crops(crops, prepared.graph.input[0].name),
-                    quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                    per_channel=True, calibrate_method=METHODS[method], nodes_to_exclude=_head(prepared),
-                    extra_options={"CalibPercentile": 99.99} if method == "percentile" else {},
-                )  # fmt: skip
-        except (ValueError, RuntimeError, AttributeError, TypeError) as error:
-            raise InputError(f"the model cannot be quantized: {error}") from None
-        return onnx.load(str(target))
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "float.onnx"
+        onnx.save(prepared, str(path))
+        calibrator = create_calibrator(
+            path, QUANTIZABLE, str(Path(folder) / "augmented.onnx"), METHODS[method],
+            extra_options={"percentile": PERCENTILE} if method == "percentile" else {},
+        )  # fmt: skip
+        calibrator.collect_data(Crops(crops, prepared.graph.input[0].name))
+        found = calibrator.compute_data()
+    return {
+        name: (float(np.min(each.range_value[0])), float(np.max(each.range_value[1]))) for name, each in found.items()
+    }
 
 
-def _head(model: onnx.ModelProto) -> list[str]:
+def quantize(
+    prepared: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], settings: Settings
+) -> onnx.ModelProto:
+    """Return the int8 model of a prepared one; metadata is not carried over.
+
+    Everything up to the classifier becomes int8; the classifier, temperature and softmax stay float: they are a few
+    thousand multiplications, and eight bits are too coarse for probabilities.
+
+    Args:
+        prepared: as `prepare` returns it; it is left as it is.
+        ranges: of its tensors; one that is missing makes the quantizer leave its node float.
+        settings: how.
+
+    Raises:
+        InputError: the model cannot be quantized so.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared)
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    try:
+        with _quiet():
+            quantizer = QDQQuantizer(
+                model, settings.per_channel, False, QuantType.QInt8, ACTIVATIONS[settings.activation],
+                TensorsData(CalibrationMethod.MinMax, data), [], [*head(prepared), *settings.keep_float], QUANTIZABLE,
+                {},
+            )  # fmt: skip
+            quantizer.quantize_model()
+    except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
+        raise InputError(f"the model cannot be quantized: {_first_line(error)}") from None
+    return quantizer.model.model
+
+
+def stamped(model: onnx.ModelProto, info: ModelInfo) -> bytes:
+    """Return a model's bytes with the contract's metadata inside; the model is given it too."""
+    onnx.helper.set_model_props(model, info.to_metadata())
+    model.doc_string = "Facial emotion classifier of the Emotion Edge kit"
+    return bytes(model.SerializeToString())
+
+
+def head(model: onnx.ModelProto) -> Sequence[str]:
     """Return the names of the last matrix product and of all nodes after it."""
     nodes = list(model.graph.node)
     last = max((i for i, node in enumerate(nodes) if node.op_type in ("Gemm", "MatMul")), default=len(nodes))
     return [node.name for node in nodes[last:]]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's chatter off the terminal."""
+    logger, noise = logging.getLogger(), io.StringIO()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(noise), contextlib.redirect_stdout(noise):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,4 +1,4 @@
-"""From a float model file to an int8 one: calibration pictures, the method chosen on dev, the contract kept."""
+"""The quick way from a float model file to an int8 one: the method chosen on dev, no repair, no report."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calibrate.onnx_int8 import METHODS, balanced_sample, quantize
+from calibrate.data import choose_calibration
+from calibrate.onnx_int8 import METHODS, Settings, prepare, quantize, stamped, take_ranges
+from calibrate.parent import open_parent
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
 from edge.measure.evaluate import score_crops
-from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
-from train.datasets import as_crops, open_faces
-from train.datasets.split import split_faces
+from train.datasets import as_crops
+from train.stages import Stages
 
 
-def quantize_file(model: Path, data: str, out: Path, method: str, count: int, seed: int) -> Iterator[str]:
+def quantize_file(
+    model: Path, data: str, out: Path, method: str, count: int, seed: int, stages: Stages
+) -> Iterator[str]:
     """Quantize `model` into `out`; yield a line for each thing measured on the way.
 
     Args:
@@ -29,6 +32,7 @@ def quantize_file(model: Path, data: str, out: Path, method: str, count: int, se
         method: `minmax`, `entropy`, `percentile`, or `auto` for the best of them on dev.
         count: calibration pictures.
         seed: of their choice.
+        stages: told what is done.
 
     Raises:
         InputError: the model is missing, breaks the contract or is int8 already; the data is missing or too small.
@@ -40,47 +44,36 @@ def quantize_file(model: Path, data: str, out: Path, method: str, count: int, se
     if out.exists() and (out.is_dir() or out.samefile(model)):
         raise InputError(f"--out {out}: that would write over the float model, or is a folder; choose another file")
     check_writable(out.parent)
-    graph = model.read_bytes()
-    parent = OnnxClassifier.from_bytes(graph, str(model), threads=2)
-    if parent.info.precision != "fp32":
-        raise InputError(f"model {model} is {parent.info.precision} already: give its float parent")
-    faces = open_faces(data)
-    if faces.labels != parent.info.labels:
-        raise InputError(f"model {model} knows {', '.join(parent.info.labels)}; {data} is of other classes")
-    split = split_faces(faces)
+    parent = open_parent(str(model), data, out.parent, None, "", stages)
+    split, size = parent.split, parent.info.crop.size
     if not len(split.train) or not len(split.dev):
         raise InputError(f"{data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
-    size = parent.info.crop.size
-    dev = as_crops(split.dev.images, size)
-    chosen = balanced_sample(split.train.targets, count, seed)
-    crops = as_crops(split.train.images[chosen], size)
-    yield f"calibrating on {len(crops)} pictures of {Path(data).name} (train split without dev, even over the classes)"
-    yield f"{'fp32':<12} dev accuracy {_accuracy(parent, dev, split.dev.targets):.4f}"
-    best: tuple[float, str, OnnxClassifier, onnx.ModelProto] | None = None
-    for name in METHODS if method == "auto" else [method]:
-        candidate = quantize(graph, crops, name)
-        classifier = _stamped(candidate, replace(parent.info, precision="int8", accuracy={}), out)
+    calibration = choose_calibration(split, count, seed, size)
+    dev, moved = as_crops(split.dev.images, size), stages.stage("quantizing", 3 if method == "auto" else 1)
+    source = f"{Path(data).name} (train split without dev, even over the classes)"
+    yield f"calibrating on {len(calibration.crops)} pictures of {source}"
+    whole = OnnxClassifier.from_bytes(parent.graph, str(model), threads=2)
+    yield f"{'fp32':<12} dev accuracy {_accuracy(whole, dev, split.dev.targets):.4f}"
+    prepared = prepare(parent.graph)
+    best: tuple[float, OnnxClassifier, onnx.ModelProto] | None = None
+    for done, name in enumerate(METHODS if method == "auto" else [method]):
+        candidate = quantize(prepared, take_ranges(prepared, calibration.crops, name), Settings())
+        described = {**calibration.described, "method": name}
+        info = replace(parent.info, precision="int8", accuracy={}, calibration=described)
+        classifier = OnnxClassifier.from_bytes(stamped(candidate, info), str(out), threads=2)
         accuracy = _accuracy(classifier, dev, split.dev.targets)
         yield f"{name:<12} dev accuracy {accuracy:.4f}"
         if best is None or accuracy > best[0]:
-            best = accuracy, name, classifier, candidate
+            best = accuracy, classifier, candidate
+        moved(done + 1)
     assert best is not None
-    accuracy, name, classifier, candidate = best
+    accuracy, classifier, candidate = best
     measured = {"dev": round(accuracy, 4)}
     if len(split.test):
         measured["test"] = round(_accuracy(classifier, as_crops(split.test.images, size), split.test.targets), 4)
-    info = replace(classifier.info, accuracy=measured)
-    _stamped(candidate, info, out)
-    write_whole(out, candidate.SerializeToString())
+    write_whole(out, stamped(candidate, replace(classifier.info, accuracy=measured)))
     figures = ", ".join(f"{key} {value:.4f}" for key, value in measured.items())
-    yield f"{out}: {name}, {figures}, {out.stat().st_size:,} bytes"
-
-
-def _stamped(model: onnx.ModelProto, info: ModelInfo, out: Path) -> OnnxClassifier:
-    """Write the contract's metadata into the model, and load it as the device does."""
-    onnx.helper.set_model_props(model, info.to_metadata())
-    model.doc_string = "Facial emotion classifier of the Emotion Edge kit"
-    return OnnxClassifier.from_bytes(model.SerializeToString(), str(out), threads=2)
+    yield f"{out}: {classifier.info.calibration['method']}, {figures}, {out.stat().st_size:,} bytes"
 
 
 def _accuracy(classifier: OnnxClassifier, crops: np.ndarray, targets: np.ndarray) -> float:

@@ -18,7 +18,7 @@ import torch
 from faces import EDGE, edge_train, folder_of_pictures, picture
 from safetensors.torch import load_file, save
 
-from calibrate.onnx_int8 import balanced_sample
+from calibrate.data import balanced_order
 from edge.align import Crop
 from edge.cli import call
 from edge.errors import InputError, OutsideError
@@ -598,11 +598,11 @@ class TestShipped:
         float_answer = torch.softmax(torch.from_numpy(raw), dim=1).numpy()[0]
         assert np.abs(model.classify(crop[None])[0] - float_answer).max() < 0.1, "int8 costs a little, not the answer"
 
-    def test_balanced_sample(self) -> None:
+    def test_balanced_order(self) -> None:
         targets = np.repeat([0, 1, 2], [100, 5, 50])
-        chosen = balanced_sample(targets, 25)
+        chosen = balanced_order(targets)[:25]
         assert np.bincount(targets[chosen]).tolist() == [10, 5, 10]
-        assert len(balanced_sample(targets, 1000)) == 155
+        assert len(balanced_order(targets)) == 155
 
     def test_configuration_is_checked(self) -> None:
         with pytest.raises(InputError, match='precision is "fp8"'):

@@ -1,0 +1,291 @@
+"""The ladder of repairs: from the plainest int8 up, until what int8 cost is within the gate on dev.
+
+A rung changes the float weights, the ranges or which layers stay float; each is judged on dev beside the float parent,
+and kept when its answers come nearer to the parent's. Both formats climb on the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+
+from calibrate.dev import Dev, Figures
+from calibrate.evidence import Layer, Rung
+from calibrate.finetune import Course, finetune
+from calibrate.folding import carry_back
+from calibrate.onnx_int8 import Ranges, Settings, prepare, quantize, stamped, take_ranges
+from calibrate.repair import adaround, correct_bias, equalize, keep_float_search, sensitivity
+from calibrate.repair.layers import weight_layers
+from edge.model.contract import ModelInfo
+from edge.model.onnx import OnnxClassifier
+from edge.model.tflite import TfliteClassifier
+from train.datasets import FaceSet
+from train.export import Deployed, to_onnx
+
+Told = Callable[[str, int | None], Callable[[int], None]]
+"""Told that a stage of so many steps begins; returns what is told the steps done."""
+
+LARGEST = 0.30
+"""Size of the int8 file that may be, as a share of the float file's."""
+
+SENSED = 500
+"""Dev pictures that single layers are judged on."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where the ladder stands.
+
+    Attributes:
+        graph: the prepared float graph with today's weights.
+        ranges: of its tensors.
+        settings: how it is quantized.
+    """
+
+    graph: onnx.ModelProto
+    ranges: Ranges
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every rung stands on.
+
+    Attributes:
+        info: the float model's facts; `calibration` says what ranges are taken from.
+        method: how they are taken.
+        network: in torch, batch norms folded; None for a bare ONNX.
+        faces: training pictures, for fine-tuning.
+        crops: `(N, S, S, 3)` uint8 RGB calibration crops.
+        dev: what is chosen on.
+        course: of fine-tuning.
+        tflite: whether TFLite files are made too.
+        told: shown what is done.
+    """
+
+    info: ModelInfo
+    method: str
+    network: Deployed | None
+    faces: FaceSet
+    crops: np.ndarray
+    dev: Dev
+    course: Course
+    tflite: bool
+    told: Told
+
+    def steps(self, text: str) -> Callable[[int, int], None]:
+        """Begin a stage whose length is told with each step."""
+        moved: list[Callable[[int], None]] = []
+
+        def show(done: int, of: int) -> None:
+            if not moved:
+                moved.append(self.told(text, of))
+            moved[0](done)
+
+        return show
+
+
+@dataclass
+class Climb:
+    """What came of climbing.
+
+    Attributes:
+        rungs: every step, in order.
+        layers: how much each layer suffers, worst first.
+        stand: what the ONNX file is made from.
+        files: the best file of each format, `onnx` and `tflite`, as bytes.
+        figures: theirs on dev.
+        notes: what was left out or fell back.
+        tried: names of the rungs that were tried, those that do not apply among them.
+    """
+
+    stand: Stand
+    rungs: list[Rung] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    figures: dict[str, Figures] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+
+    def within(self) -> bool:
+        """Whether every format has a file within the gate."""
+        return bool(self.figures) and all(figures.passes for figures in self.figures.values())
+
+
+def climb(ground: Ground, done: Climb, *, everything: bool, keep: Callable[[Climb], None]) -> None:
+    """Climb on until every format is within the gate on dev, or to the top.
+
+    Args:
+        ground: see there.
+        done: what was climbed before; at first only where to stand. Changed in place.
+        everything: whether to go to the top even when the gate is met earlier.
+        keep: called after every rung, to write down what was reached.
+    """
+    for name, what, step in RUNGS:
+        if name in done.tried:
+            continue
+        if name not in FIRST and done.within() and not everything:
+            break
+        began = time.monotonic()
+        stand = step(ground, done)
+        if stand is not None:
+            _judge(ground, done, name, what(done.stand.settings, ground), stand, began, may_keep=name != NAIVE)
+        done.tried.append(name)
+        keep(done)
+    if not done.layers:
+        sense(ground, done)
+        keep(done)
+    floats = set(done.stand.settings.keep_float)
+    done.layers = [replace(layer, kept_float=layer.name in floats) for layer in done.layers]
+
+
+def sense(ground: Ground, done: Climb) -> None:
+    """Find out how much each layer suffers, where the ladder stands now."""
+    dev = ground.dev
+    some = np.linspace(0, len(dev.crops) - 1, min(SENSED, len(dev.crops))).round().astype(int)
+    show = ground.steps("how much each layer suffers")
+    stand = done.stand
+    bare = replace(stand.settings, keep_float=())
+    done.layers = list(sensitivity(stand.graph, stand.ranges, bare, dev.crops[some], dev.targets[some], show))
+
+
+def _naive(ground: Ground, done: Climb) -> Stand | None:
+    stand = done.stand
+    ranges = take_ranges(stand.graph, ground.crops, "minmax")
+    return Stand(stand.graph, ranges, replace(stand.settings, per_channel=False))
+
+
+def _ranges(ground: Ground, done: Climb) -> Stand | None:
+    return done.stand
+
+
+def _equalize(ground: Ground, done: Climb) -> Stand | None:
+    graph = equalize(done.stand.graph)
+    return Stand(graph, take_ranges(graph, ground.crops, ground.method), done.stand.settings)
+
+
+def _correct_bias(ground: Ground, done: Climb) -> Stand | None:
+    stand, show = done.stand, ground.steps("bias correction")
+    return replace(stand, graph=correct_bias(stand.graph, stand.ranges, stand.settings, ground.crops, show))
+
+
+def _keep_float(ground: Ground, done: Climb) -> Stand | None:
+    sense(ground, done)
+    stand, show = done.stand, ground.steps("which layers to keep float")
+
+    def accept(model: onnx.ModelProto) -> bool:
+        return ground.dev.judge(_onnx(ground, model)).passes
+
+    chosen = keep_float_search(
+        stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, accept=accept, progress=show
+    )
+    return replace(stand, settings=replace(stand.settings, keep_float=tuple(chosen)))
+
+
+def _adaround(ground: Ground, done: Climb) -> Stand | None:
+    stand, show = done.stand, ground.steps("adaptive rounding")
+    seed = ground.course.seed
+    return replace(
+        stand, graph=adaround(stand.graph, stand.ranges, stand.settings, ground.crops, seed=seed, progress=show)
+    )
+
+
+def _finetune(ground: Ground, done: Climb) -> Stand | None:
+    if ground.network is None:
+        done.notes.append("Fine-tuning was not tried: a bare ONNX file holds no network that can be trained.")
+        return None
+    stand, show = done.stand, ground.steps("quantization-aware fine-tuning")
+    begin = carry_back(stand.graph, ground.network)
+    taught = finetune(
+        ground.network, begin, ground.faces, ground.crops, ground.course, per_channel=stand.settings.per_channel,
+        progress=show,
+    )  # fmt: skip
+    graph = prepare(to_onnx(taught, ground.info))
+    return Stand(graph, take_ranges(graph, ground.crops, ground.method), stand.settings)
+
+
+What = Callable[[Settings, Ground], str]
+
+
+def _says(text: str) -> What:
+    return lambda settings, ground: text
+
+
+def _ranges_say(settings: Settings, ground: Ground) -> str:
+    scales = "a scale a channel" if settings.per_channel else "one scale a layer"
+    return f"{ground.method} ranges, {scales}, {settings.activation} activations"
+
+
+NAIVE = "naive"
+
+FIRST = (NAIVE, "ranges")
+"""Rungs that are always taken: how bad it would be, and what the sweep chose."""
+
+RUNGS: Sequence[tuple[str, What, Callable[[Ground, Climb], Stand | None]]] = (
+    (NAIVE, _says("min-max ranges, one scale a layer; never kept"), _naive),
+    ("ranges", _ranges_say, _ranges),
+    ("equalization", _says("weights balanced across layers where the activation between allows it"), _equalize),
+    (
+        "bias correction",
+        _says("each layer's mean error on calibration pictures taken out of its bias"),
+        _correct_bias,
+    ),
+    ("mixed precision", _says("the fewest worst layers left float"), _keep_float),
+    ("adaptive rounding", _says("weights rounded up or down by what it does to the layer's answer"), _adaround),
+    ("fine-tuning", _says("trained on, rounding in place, to answer as the float parent does"), _finetune),
+)
+"""Name, what it does, and the step itself, cheapest first."""
+
+
+def _judge(
+    ground: Ground, done: Climb, name: str, what: str, stand: Stand, began: float, *, may_keep: bool = True
+) -> None:
+    """Judge a stand in every format; keep what is nearer to the parent than what was kept."""
+    for kind in ("onnx", "tflite") if ground.tflite else ("onnx",):
+        data = _file(ground, stand, kind)
+        moved = ground.told(f"{name}: {kind} on dev", len(ground.dev.crops))
+        figures = ground.dev.judge(_load(data, kind), moved)
+        best = done.figures.get(kind)
+        kept = may_keep and (best is None or (figures.passes, -figures.kl) > (best.passes, -best.kl))
+        if kept:
+            done.files[kind], done.figures[kind] = data, figures
+            if kind == "onnx":
+                done.stand = stand
+        done.rungs.append(
+            Rung(name, kind, what, figures.accuracy, figures.lost, figures.won, figures.agreement, figures.kl,
+                 len(data), round(time.monotonic() - began, 1), figures.passes, kept)
+        )  # fmt: skip
+        began = time.monotonic()
+
+
+def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
+    """Return a stand's int8 file."""
+    if kind == "onnx":
+        return stamped(quantize(stand.graph, stand.ranges, stand.settings), _small(ground))
+    from calibrate import tflite_int8
+    from calibrate.tflite_export import to_tflite
+
+    assert ground.network is not None
+    graph = to_tflite(carry_back(stand.graph, ground.network), _small(ground))
+    ranges = tflite_int8.take_ranges(graph, ground.crops, ground.method)
+    weights = {layer.node: layer.weight for layer in weight_layers(stand.graph)}
+    floats = [weights[node] for node in stand.settings.keep_float if node in weights]
+    named = [name.removeprefix("network.").removesuffix(".weight") for name in floats]
+    return tflite_int8.quantize_tflite(graph, ranges, keep_float=named)
+
+
+def _small(ground: Ground) -> ModelInfo:
+    return replace(ground.info, precision="int8", accuracy={})
+
+
+def _onnx(ground: Ground, model: onnx.ModelProto) -> OnnxClassifier:
+    return OnnxClassifier.from_bytes(stamped(model, _small(ground)), "candidate", threads=2)
+
+
+def _load(data: bytes, kind: str) -> OnnxClassifier | TfliteClassifier:
+    opens = OnnxClassifier.from_bytes if kind == "onnx" else TfliteClassifier.from_bytes
+    return opens(data, f"candidate ({kind})", threads=2)

@@ -1,0 +1,130 @@
+"""The float model that a calibration starts from: a run, or a float ONNX with or without its weights beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load
+
+from calibrate.folding import fold_batch_norms
+from edge.errors import InputError
+from edge.measure.cli import parse_label_map
+from edge.model.contract import ModelInfo
+from edge.model.onnx import OnnxClassifier
+from train.config import config_from
+from train.datasets import open_faces
+from train.datasets.split import Split, split_faces
+from train.deliver import deliver
+from train.export import Deployed, deployable, to_onnx
+from train.fit import read_split
+from train.networks import build
+from train.runs import Run, home
+from train.stages import Stages
+
+TEMPLATE_FACES = 3000
+"""Training pictures that the crop template is measured on."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A float model and the pictures that it is judged on.
+
+    Attributes:
+        info: what its file says of itself, `precision` fp32.
+        graph: the float ONNX file's bytes.
+        network: ready for export with batch norms folded, its parameters named as in `graph`; None for a bare ONNX.
+        split: the data, split as the run split it.
+        source: where it came from, in words.
+    """
+
+    info: ModelInfo
+    graph: bytes
+    network: Deployed | None
+    split: Split
+    source: str
+
+
+def open_parent(source: str, data: str | None, folder: Path, name: str | None, licence: str, stages: Stages) -> Parent:
+    """Open what a person named: a run by its name or folder, or a float ONNX file.
+
+    Args:
+        source: name or folder of a run, or a file that ends in `.onnx`. When the weights it was exported from
+            (`NAME.fp16.safetensors`) lie beside the file, they make the network again.
+        data: labelled faces; None for where a run's data was.
+        folder: where a run's export is kept, to go on with.
+        name: what the model is called; None for the run's or the file's own.
+        licence: of a run's weights.
+        stages: told what is done.
+
+    Raises:
+        InputError: nothing of that name is there, it is no float model, or the data is not what it was trained on.
+    """
+    if source.endswith(".onnx"):
+        if data is None:
+            raise InputError(f"{source}: an ONNX file does not say where its faces are; add --data")
+        return _from_file(Path(source), data, stages)
+    run = Run(Path(source) if Path(source).is_dir() else home() / "runs" / source)
+    if run.read_config() is None:
+        raise InputError(f"{source}: no run of that name or folder, and no file that ends in .onnx")
+    return _from_run(run, data, folder, name or run.folder.name, licence, stages)
+
+
+def _from_run(run: Run, data: str | None, folder: Path, name: str, licence: str, stages: Stages) -> Parent:
+    exported, weights = folder / f"{name}-fp32.onnx", folder / f"{name}.fp16.safetensors"
+    stamp, best = folder / "run.sha256", hashlib.sha256(run.best.read_bytes()).hexdigest() if run.best.exists() else ""
+    if not (stamp.exists() and stamp.read_text() == best and exported.exists() and weights.exists()):
+        deliver(run, folder, name, licence, data, TEMPLATE_FACES, stages)
+        stamp.write_text(best)
+    stages.stage("reading the data")
+    stored = run.read_config()
+    assert stored is not None
+    split = read_split(config_from({**stored, **({"data": data} if data else {})}))
+    info = _float_info(exported)
+    network = _network(weights.read_bytes(), info)
+    return Parent(info, to_onnx(network, info), network, split, f"run {run.folder.name}")
+
+
+def _from_file(path: Path, data: str, stages: Stages) -> Parent:
+    info = _float_info(path)
+    stages.stage("reading the data")
+    beside = path.with_name(path.name.replace("-fp32.onnx", ".fp16.safetensors"))
+    if beside == path or not beside.exists() or hashlib.sha256(beside.read_bytes()).hexdigest() != info.parent_sha256:
+        return Parent(info, path.read_bytes(), None, _split(data, {}, info), f"bare float ONNX {path.name}")
+    with safe_open(beside, "pt") as weights:
+        config = json.loads((weights.metadata() or {}).get("config", "{}"))
+    network = _network(beside.read_bytes(), info)
+    split = _split(data, config, info)
+    return Parent(info, to_onnx(network, info), network, split, f"{path.name} with its weights {beside.name}")
+
+
+def _split(data: str, config: dict[str, Any], info: ModelInfo) -> Split:
+    faces = open_faces(data, parse_label_map(tuple(config.get("label_map", ()))))
+    if faces.labels != info.labels:
+        raise InputError(f"model {info.name} knows {', '.join(info.labels)}; {data} is of other classes")
+    return split_faces(faces, folds=config.get("folds", 5), fold=config.get("fold", 0))
+
+
+def _float_info(path: Path) -> ModelInfo:
+    info = OnnxClassifier(path).info
+    if info.precision != "fp32":
+        raise InputError(f"model {path} is {info.precision} already: give its float parent")
+    return replace(info, accuracy={})
+
+
+def _network(weights: bytes, info: ModelInfo) -> Deployed:
+    """Build the network of fp16 weights again, as it is deployed, its batch norms folded."""
+    network = build(info.network, len(info.labels))
+    state = {key: value.float() if value.is_floating_point() else value for key, value in load(weights).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise InputError(
+            f"model {info.name}: the weights beside it are of another network than {info.network}"
+        ) from None
+    model = deployable(network, size=info.crop.size, gray=info.gray, temperature=info.temperature)
+    return fold_batch_norms(model, info.crop.size)

@@ -1,0 +1,318 @@
+"""Post-training quantization of a TFLite file to int8: ranges are taken here, ai-edge-quantizer writes the file.
+
+The ranges are ours because the quantizer's own calibration takes moving averages of them, which clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from calibrate.tflite_graph import NEEDED, WEIGHTED, body, data_of, layers, name_of, operators, read_graph, write_graph
+from edge.errors import InputError
+from edge.model.packed import pack, unpack
+
+METHODS = ("minmax", "percentile", "mse")
+
+PERCENTILE = 99.99
+
+BINS = 2048
+
+SHARES = np.linspace(1.0, 0.4, 25)
+"""Parts of a range's end that `mse` tries."""
+
+MOST = 2**30
+"""Steps that a bias may count, so that it and a sum beside it fit into int32."""
+
+INFINITE = 3e38
+"""What stands for infinity in a float32 pad."""
+
+Ranges = dict[str, tuple[float, float]]
+"""Least and greatest value by tensor name, in the tensor's own unit."""
+
+GRID = (-1.0, 1.0)
+"""Range of a normalised picture: 255 steps of 1 / 127.5, one for each value of a byte."""
+
+
+def take_ranges(
+    graph: bytes, crops: np.ndarray, method: str = "minmax", progress: Callable[[int], None] = lambda done: None
+) -> Ranges:
+    """Run a float file over calibration crops and return the range of every tensor that may be quantized.
+
+    A tensor is looked at as the runtime computes it, so after the activation that is fused into its operator.
+
+    Args:
+        graph: a float TFLite file of `to_tflite`.
+        crops: `(N, S, S, 3)` uint8 RGB, none of them used for choosing or reporting.
+        method: `minmax`; `percentile`, which cuts off 0.01% of the values, half of it on either side; `mse`, the range
+            whose 256 steps are nearest to the values in the mean square.
+        progress: called with the number of crops done; there are two rounds for all but `minmax`.
+
+    Raises:
+        InputError: the method is unknown, there are no crops, or the file does not run on them.
+
+    Source of `mse`: Nagel et al. 2021, A White Paper on Neural Network Quantization (section 3.1).
+    """
+    if method not in METHODS:
+        raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
+    if not len(crops):
+        raise InputError("no calibration pictures")
+    found: Ranges = {}
+    for index, values in enumerate(_activations(graph, crops)):
+        for name, value in values.items():
+            low, high = found.get(name, (np.inf, -np.inf))
+            least, greatest = _extremes(value)
+            found[name] = min(low, least), max(high, greatest)
+        progress(index + 1)
+    if method != "minmax":
+        counts = {name: np.zeros(BINS, np.int64) for name in found}
+        for index, values in enumerate(_activations(graph, crops)):
+            for name, value in values.items():
+                counts[name] += np.histogram(value, BINS, found[name])[0]
+            progress(len(crops) + index + 1)
+        cut = _percentile if method == "percentile" else _least_error
+        found = {name: cut(counts[name], *found[name]) for name in found}
+    return found
+
+
+def quantize_tflite(
+    graph: bytes, ranges: Mapping[str, tuple[float, float]], *, keep_float: Sequence[str] = ()
+) -> bytes:
+    """Return the int8 file of a float one: activations int8, weights int8 per channel, under the same contract.
+
+    The classifier, temperature and softmax stay float: they are a few thousand multiplications, and eight bits are too
+    coarse for probabilities. The picture's bytes become the first layer's int8 by a shift, without any float.
+
+    Args:
+        graph: a float TFLite file of `to_tflite`.
+        ranges: of its tensors, as `take_ranges` returns them.
+        keep_float: names of layers (`calibrate.tflite_graph.layers`) that stay float.
+
+    Returns:
+        the file, its metadata that of the float one with `precision` int8 and no accuracy.
+
+    Raises:
+        InputError: ai-edge-quantizer is not installed, a layer of `keep_float` is not in the file, a range is missing,
+            or the graph cannot be quantized.
+    """
+    try:
+        from ai_edge_quantizer import qtyping, quantizer
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    except ImportError:
+        raise InputError(f"TFLite int8 {NEEDED}") from None
+    known = [layer.name for layer in layers(graph)]
+    strange = [name for name in keep_float if name not in known]
+    if strange:
+        raise InputError(f"keep_float: no layer {', '.join(strange[:3])}; the file has {', '.join(known[:3])}, ...")
+    model = read_graph(graph)
+    floats = [*_outputs(model, outside=True), *_with_pads(model, keep_float)]
+    limits = {**ranges, **dict.fromkeys(_normalised(model), GRID)}
+    calibration = {
+        name: {"min": np.array([[[[low]]]], np.float32), "max": np.array([[[[high]]]], np.float32)}
+        for name, (low, high) in limits.items()
+    }
+    try:
+        with _quiet():
+            tool = quantizer.Quantizer(write_graph(model))
+            tool.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+            for name in floats:
+                tool.update_quantization_recipe(
+                    f"^{re.escape(name)};$", qtyping.TFLOperationName.ALL_SUPPORTED, None, AlgorithmName.NO_QUANTIZE
+                )
+            made = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except Exception as error:  # the quantizer raises what it likes
+        raise InputError(f"the graph cannot be quantized: {_first_line(error)}") from None
+    small = read_graph(bytes(made))
+    _save_biases(small, model)
+    _take_bytes(small)
+    return pack(write_graph(small), {**unpack(graph, "of the graph"), "precision": "int8", "accuracy": "{}"})
+
+
+def _activations(graph: bytes, crops: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the value of every computed float tensor by name, crop by crop; good until the next is asked for."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    outputs = set(_outputs(read_graph(graph)))
+    try:
+        with _quiet():
+            interpreter = Interpreter(
+                model_content=graph, experimental_preserve_all_tensors=True,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )  # fmt: skip
+            interpreter.allocate_tensors()
+        source = interpreter.get_input_details()[0]["index"]
+        places = {
+            each["name"]: each["index"] for each in interpreter.get_tensor_details()
+            if each["name"] in outputs and each["dtype"] is np.float32
+        }  # fmt: skip
+        for crop in crops:
+            interpreter.set_tensor(source, crop[None])
+            interpreter.invoke()
+            yield {name: interpreter.get_tensor(place) for name, place in places.items()}
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"the graph does not run on the calibration pictures: {_first_line(error)}") from None
+
+
+def _outputs(model: Any, *, outside: bool = False) -> list[str]:
+    """Return the name of each operator's output, in order; of those outside the body alone where that is asked for."""
+    names = [name_of(model.subgraphs[0].tensors[op.outputs[0]]) for op, _ in operators(model)]
+    start, stop = body(model)
+    return [*names[:start], *names[stop:]] if outside else names
+
+
+def _with_pads(model: Any, keep_float: Sequence[str]) -> list[str]:
+    """Return the names, and those of pads that are read by these layers alone: int8 there would be for nothing."""
+    tensors = model.subgraphs[0].tensors
+    found = list(keep_float)
+    for op, kind in operators(model):
+        readers = [name_of(tensors[each.outputs[0]]) for each, _ in operators(model) if op.outputs[0] in each.inputs]
+        if kind == "PAD" and set(readers) <= set(keep_float):
+            found.append(name_of(tensors[op.outputs[0]]))
+    return found
+
+
+def _normalised(model: Any) -> list[str]:
+    """Return the name of the tensor that holds the normalised picture, or nothing."""
+    start, _ = body(model)
+    return _outputs(model)[max(start - 1, 0) : start]
+
+
+def _extremes(value: np.ndarray) -> tuple[float, float]:
+    """Return the least and the greatest value; the minus infinity that a maximum is padded with is none."""
+    if value.min() < -INFINITE:
+        value = value[value > -INFINITE]
+    return float(value.min()), float(value.max())
+
+
+def _percentile(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return the range that holds `PERCENTILE` of the values, as much cut off below as above."""
+    share = np.cumsum(counts) / counts.sum()
+    cut = (1 - PERCENTILE / 100) / 2
+    edges = np.linspace(low, high, BINS + 1)
+    return float(edges[np.searchsorted(share, cut)]), float(edges[1 + np.searchsorted(share, 1 - cut)])
+
+
+def _least_error(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return the range whose 256 steps leave the least squared error, each end tried from its whole length down."""
+    edges = np.linspace(low, high, BINS + 1)
+    values, low, high = (edges[1:] + edges[:-1]) / 2, min(low, 0.0), max(high, 0.0)
+    best, chosen = np.inf, (low, high)
+    for below in SHARES if low < 0 else SHARES[:1]:
+        for above in SHARES if high > 0 else SHARES[:1]:
+            step = (high * above - low * below) / 255 or 1.0
+            first = np.rint(low * below / step)
+            error = float(np.square(np.clip(np.rint(values / step), first, first + 255) * step - values) @ counts)
+            if error < best:
+                best, chosen = error, (low * below, high * above)
+    return chosen
+
+
+def _save_biases(model: Any, parent: Any) -> None:
+    """Give a channel a coarser weight where its bias, counted in steps of input times weight, leaves int32, in place.
+
+    Dead channels have such weights: next to nothing, beside a bias that the next layer needs. The quantizer clips it.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensors, sources = model.subgraphs[0].tensors, parent.subgraphs[0].tensors
+    by_name = {name_of(sources[op.outputs[0]]): op for op, _ in operators(parent)}
+    for op, kind in operators(model):
+        source = by_name.get(name_of(tensors[op.outputs[0]]))
+        if kind not in WEIGHTED or source is None or tensors[op.inputs[1]].type != schema.TensorType.INT8:
+            continue
+        if len(op.inputs) < 3 or op.inputs[2] < 0:
+            continue
+        given, weight, bias = (tensors[index] for index in op.inputs[:3])
+        weights, biases = (data_of(parent, sources[index]) for index in source.inputs[1:3])
+        step, steps = float(given.quantization.scale[0]), np.asarray(weight.quantization.scale, np.float64)
+        enough = np.maximum(steps, np.abs(biases) / (step * MOST))
+        if np.array_equal(enough, steps):
+            continue
+        along = [1] * weights.ndim
+        along[weight.quantization.quantizedDimension] = -1
+        whole = np.clip(np.rint(weights / enough.reshape(along)), -127, 127).astype(np.int8)
+        counted = np.rint(biases / (step * enough)).astype(np.int32)
+        for tensor, values, scale in ((weight, whole, enough), (bias, counted, step * enough)):
+            tensor.quantization.scale = scale.astype(np.float32)
+            tensor.buffer = len(model.buffers)
+            model.buffers.append(schema.BufferT(data=values.tobytes()))
+
+
+def _take_bytes(model: Any) -> None:
+    """Let the picture's bytes become the first layer's int8 by a shift of 128 instead of through float, in place.
+
+    A byte b stands for (b - 127.5) / 127.5, and the int8 number b - 128 for half a step less; the half step times the
+    weights goes into the bias, where it is exact but for the picture's padded edge.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    ops = list(operators(model))
+    start, _ = body(model)
+    if start == 0 or ops[start][1] != "QUANTIZE":
+        return
+    first = ops[start][0]
+    (shifted,) = first.outputs
+    convolutions, shifted_tensors = _readers(model, shifted)
+    if not convolutions:
+        return
+    for op in convolutions:
+        weight, bias = (graph.tensors[index] for index in op.inputs[1:])
+        axis = weight.quantization.quantizedDimension  # of the outputs
+        sums = np.moveaxis(data_of(model, weight), axis, 0).reshape(weight.shape[axis], -1).sum(1, dtype=np.int64)
+        moved = data_of(model, bias) + np.rint(sums / 2)
+        bias.buffer = len(model.buffers)
+        model.buffers.append(schema.BufferT(data=moved.astype(np.int32).tobytes()))
+    for index in shifted_tensors:
+        graph.tensors[index].quantization = _grid(0)
+    graph.tensors[graph.inputs[0]].quantization = _grid(128)
+    first.inputs = list(graph.inputs)
+    graph.operators = graph.operators[start:]
+
+
+def _grid(zero: int) -> Any:
+    """Return the quantization whose number `zero` stands for mid-gray, and each step for one value of a byte."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.QuantizationParametersT(scale=np.array([1 / 127.5], np.float32), zeroPoint=np.array([zero], np.int64))
+
+
+def _readers(model: Any, tensor: int) -> tuple[list[Any], list[int]]:
+    """Return the convolutions that read a tensor, and it with what pads make of it; none if aught else reads it too."""
+    convolutions: list[Any] = []
+    tensors = [tensor]
+    for op, kind in operators(model):
+        if tensor in op.inputs and kind == "PAD":
+            behind, padded = _readers(model, op.outputs[0])
+            convolutions += behind
+            tensors += padded
+            if not behind:
+                return [], tensors
+        elif tensor in op.inputs:
+            if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) != 3:
+                return [], tensors
+            convolutions.append(op)
+    return convolutions, tensors
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's chatter off the terminal."""
+    logger, noise = logging.getLogger(), io.StringIO()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(noise), contextlib.redirect_stdout(noise):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

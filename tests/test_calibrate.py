@@ -1,0 +1,451 @@
+"""Calibration: folding, the choice of pictures, ranges, fine-tuning, the ladder, and a candidate from end to end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from faces import edge_train, folder_of_pictures
+from onnx import numpy_helper
+
+from calibrate.data import balanced_order, choose_calibration, refuse_test_pictures, unlabelled
+from calibrate.dev import Dev, Figures
+from calibrate.evidence import Layer, Rung, Trial, read_evidence
+from calibrate.finetune import Course, Rounded, finetune, round_layers
+from calibrate.folding import Norm, carry_back, fold_batch_norms
+from calibrate.gate import Limits
+from calibrate.ladder import Climb, Stand
+from calibrate.onnx_int8 import Settings, prepare
+from calibrate.statistics import divergence
+from calibrate.sweep import Sweep
+from calibrate.work import CLIMB, GRAPH, Work
+from edge.align import Crop
+from edge.errors import InputError
+from edge.model.contract import ModelInfo
+from edge.model.onnx import OnnxClassifier
+from edge.values import EMOTIONS
+from train.cnn import Cnn
+from train.datasets import FaceSet, as_crops, open_faces
+from train.datasets.split import Split, split_faces
+from train.export import Deployed, deployable, parent_bytes, to_onnx
+from train.networks import build
+
+SIZE = 32
+TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+
+
+def info_of(network: str, **changes: Any) -> ModelInfo:
+    """Facts of a small model."""
+    facts = ModelInfo(
+        name="bars", network=network, precision="fp32", labels=EMOTIONS, crop=Crop(SIZE, TEMPLATE, 1.0), gray=True,
+        temperature=1.0, threshold=0.0, trained_on="bars", accuracy={}, licence="Apache-2.0", parent_sha256="",
+    )  # fmt: skip
+    return replace(facts, **changes)
+
+
+def unsettled(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give every weight and every norm values of its own, as training does."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=random))
+        for module in network.modules():
+            if isinstance(module, Norm) and module.running_mean is not None and module.running_var is not None:
+                module.running_mean.copy_(0.2 * torch.randn(module.num_features, generator=random))
+                module.running_var.copy_(0.5 + torch.rand(module.num_features, generator=random))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bars: 60 a class to learn from, 45 a class to be judged on."""
+    root = tmp_path_factory.mktemp("bars")
+    folder_of_pictures(root / "train", 60)
+    folder_of_pictures(root / "test", 45, seed=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def split(pictures: Path) -> Split:
+    """The same, split."""
+    return split_faces(open_faces(pictures))
+
+
+@pytest.fixture(scope="module")
+def learned(split: Split) -> Cnn:
+    """A plain CNN that knows the bars."""
+    torch.manual_seed(0)
+    network = Cnn(len(EMOTIONS), drop=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    images = torch.from_numpy(as_crops(split.train.images, SIZE)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    targets = torch.from_numpy(split.train.targets)
+    for step in range(60):
+        chosen = torch.from_numpy(np.random.default_rng(step).permutation(len(targets))[:96])
+        loss = torch.nn.functional.cross_entropy(network(images[chosen]), targets[chosen])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def folded(learned: Cnn) -> Deployed:
+    """The same, ready for export, folded."""
+    return fold_batch_norms(deployable(learned, size=SIZE, gray=True, temperature=1.0), SIZE)
+
+
+@pytest.fixture(scope="module")
+def exported(learned: Cnn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the float ONNX and, beside it, the weights it was made from, as `edge train export` leaves them."""
+    out = tmp_path_factory.mktemp("exported")
+    weights = parent_bytes(learned, {"network": "cnn", "config": json.dumps({"folds": 5, "fold": 0})})
+    info = info_of("cnn", parent_sha256=hashlib.sha256(weights).hexdigest())
+    (out / "bars.fp16.safetensors").write_bytes(weights)
+    (out / "bars-fp32.onnx").write_bytes(to_onnx(deployable(learned, size=SIZE, gray=True, temperature=1.0), info))
+    return out
+
+
+def dev_of(folded: Deployed, faces: FaceSet, limits: Limits | None = None) -> Dev:
+    """Faces with the float network's answers on them."""
+    crops = as_crops(faces.images, SIZE)
+    with torch.inference_mode():
+        answers = folded(torch.from_numpy(crops)).numpy()
+    return Dev(crops, faces.targets, faces.labels, answers, limits or Limits())
+
+
+def silent(text: str) -> Callable[[int], None]:
+    """Show nothing."""
+    return lambda done: None
+
+
+class TestFolding:
+    """Batch norms into convolutions, and weights back from a graph."""
+
+    @pytest.mark.parametrize(
+        "name",
+        ["cnn", "mobilenetv3_small_100", "resnet18", "tf_efficientnet_lite0", "legacy_xception", "efficientnet_b0"],
+    )
+    def test_no_norm_is_left_and_no_answer_moves(self, name: str) -> None:
+        model = deployable(unsettled(build(name, 7)), size=64, gray=True, temperature=1.5)
+        folded = fold_batch_norms(model, 64)
+        assert not [module for module in folded.modules() if isinstance(module, Norm)]
+        crops = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            assert (folded(crops) - model(crops)).abs().max() < 1e-4
+
+    def test_a_norm_that_shares_its_input_stays(self) -> None:
+        class Shared(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.norm, self.other = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()
+                self.head = torch.nn.Linear(4, 7)
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                seen = self.conv(images)
+                answers: torch.Tensor = self.head((self.norm(seen) + self.other(seen)).mean(dim=(2, 3)))
+                return answers
+
+        folded = fold_batch_norms(Deployed(unsettled(Shared()), 1.0).eval(), SIZE)
+        assert [module for module in folded.modules() if isinstance(module, Norm)]
+
+    def test_weights_come_back_from_the_graph(self, folded: Deployed) -> None:
+        graph = prepare(to_onnx(folded, info_of("cnn")))
+        changed = {}
+        for each in graph.graph.initializer:
+            if each.name.endswith(".bias"):
+                changed[each.name] = numpy_helper.to_array(each) + 0.25
+                each.CopyFrom(numpy_helper.from_array(changed[each.name], each.name))
+        assert len(changed) == 9
+        back = dict(carry_back(graph, folded).named_parameters())
+        for name, values in changed.items():
+            assert np.array_equal(back[name].detach().numpy(), values)
+
+    def test_a_graph_of_another_network(self, folded: Deployed) -> None:
+        other = prepare(to_onnx(deployable(unsettled(build("resnet18", 7)), size=SIZE, gray=True, temperature=1.0),
+                                info_of("resnet18")))  # fmt: skip
+        with pytest.raises(InputError, match="holds no weight"):
+            carry_back(other, folded)
+
+
+class TestData:
+    """Which pictures ranges are taken from."""
+
+    def test_every_beginning_is_even(self) -> None:
+        targets = np.repeat([0, 1, 2], [100, 5, 50])
+        order = balanced_order(targets)
+        assert sorted(order) == list(range(155))
+        assert np.bincount(targets[order[:25]]).tolist() == [10, 5, 10]
+        assert np.bincount(targets[order[:9]]).tolist() == [3, 3, 3]
+
+    def test_described_and_repeatable(self, split: Split) -> None:
+        first, again = (choose_calibration(split, 70, 3, SIZE) for _ in range(2))
+        other = choose_calibration(split, 70, 4, SIZE)
+        assert first.described == again.described
+        assert first.described["sha256"] != other.described["sha256"]
+        assert set(first.described["per_class"].values()) == {10}
+        assert first.crops.shape == (70, SIZE, SIZE, 3)
+        assert np.array_equal(choose_calibration(split, 35, 3, SIZE).crops, first.crops[:35])
+
+    def test_a_test_picture_is_refused(self, split: Split) -> None:
+        spoilt = replace(split, train=split.test.take(np.arange(40)))
+        with pytest.raises(InputError, match="40 calibration pictures are test pictures"):
+            choose_calibration(spoilt, 40, 0, SIZE)
+        refuse_test_pictures(split.train, split.test)
+
+    def test_pictures_without_labels_are_others(self, split: Split) -> None:
+        drawn = choose_calibration(split, 70, 0, SIZE)
+        free = unlabelled(split, drawn.indices, 10_000, 0)
+        assert len(free) == len(split.train) - 70
+        assert not set(free.names) & set(split.train.names[drawn.indices])
+
+    def test_no_pictures(self, split: Split) -> None:
+        with pytest.raises(InputError, match="no training faces"):
+            choose_calibration(replace(split, train=split.train.take(np.arange(0))), 10, 0, SIZE)
+
+
+class TestFinetune:
+    """Training with rounding in place."""
+
+    def test_rounding_is_what_int8_does(self) -> None:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 5, 3, padding=1)
+        values = torch.rand(2, 3, 8, 8) * 3 - 1
+        rounded = Rounded(layer, -1.0, 2.0, per_channel=True)
+        scale, zero = 3 / 255, round(255 / 3)
+        steps = np.clip(np.round(values.numpy() / np.float32(scale)) + zero, 0, 255)
+        weight = layer.weight.detach().numpy()
+        sizes = np.abs(weight).reshape(5, -1).max(axis=1)[:, None, None, None] / 127
+        expected = torch.nn.functional.conv2d(
+            torch.from_numpy(((steps - zero) * scale).astype(np.float32)),
+            torch.from_numpy((np.round(weight / sizes) * sizes).astype(np.float32)), layer.bias, padding=1,
+        )  # fmt: skip
+        assert (rounded(values) - expected).abs().max() < 1e-4
+
+    def test_every_layer_but_the_classifier_is_rounded(self, folded: Deployed, split: Split) -> None:
+        network = fold_batch_norms(folded, SIZE).network
+        found = round_layers(network, torch.from_numpy(as_crops(split.dev.images, SIZE)), per_channel=True)
+        assert len(found) == 8
+        assert isinstance(network.head, torch.nn.Linear)
+
+    def test_answers_come_nearer_to_the_parents(self, folded: Deployed, split: Split) -> None:
+        """A network whose weights were jolted learns its parent's answers again, from pictures without labels."""
+        jolted = fold_batch_norms(folded, SIZE)
+        random = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in jolted.parameters():
+                parameter.mul_(1 + 0.3 * torch.randn(parameter.shape, generator=random))
+        dev, crops = dev_of(folded, split.dev), choose_calibration(split, 35, 0, SIZE).crops
+
+        def kl(model: Deployed) -> float:
+            with torch.inference_mode():
+                return float(divergence(dev.parent, model(torch.from_numpy(dev.crops)).numpy()).mean())
+
+        told: list[tuple[int, int]] = []
+        taught = finetune(folded, jolted, split.train, crops, Course(steps=30, batch=32, rate=1e-3),
+                          progress=lambda done, of: told.append((done, of)))  # fmt: skip
+        assert kl(taught) < 0.8 * kl(jolted)
+        assert told[-1] == (30, 30)
+        assert not [module for module in taught.modules() if isinstance(module, Rounded)], "nothing of it is exported"
+
+    def test_a_rate_that_is_too_high(self, folded: Deployed, split: Split) -> None:
+        crops = choose_calibration(split, 20, 0, SIZE).crops
+        with pytest.raises(InputError, match="lower the rate"):
+            finetune(folded, folded, split.train, crops, Course(steps=20, batch=16, rate=1e18))
+
+
+class TestSweep:
+    """Ways to take ranges."""
+
+    @pytest.mark.parametrize(("target", "activation"), [("x86", "uint8"), ("arm", "int8")])
+    def test_methods(self, folded: Deployed, split: Split, target: str, activation: str) -> None:
+        graph = prepare(to_onnx(folded, info_of("cnn")))
+        crops = choose_calibration(split, 35, 0, SIZE).crops
+        sweep = Sweep(graph, info_of("cnn"), dev_of(folded, split.dev), crops, silent)
+        trials = sweep.methods(target, 35)
+        assert len(trials) == 7
+        (chosen,) = [trial for trial in trials if trial.chosen]
+        allowed = [t for t in trials if t.activation == activation or target == "arm"]
+        assert chosen.kl == min(trial.kl for trial in allowed)
+        curve = sweep.counts(chosen)
+        assert [trial.count for trial in curve] == [35]
+        assert sum(trial.chosen for trial in curve) == 1
+
+    def test_the_curve_marks_the_fewest_that_do(self, folded: Deployed, split: Split) -> None:
+        graph = prepare(to_onnx(folded, info_of("cnn")))
+        crops = choose_calibration(split, 140, 0, SIZE).crops
+        sweep = Sweep(graph, info_of("cnn"), dev_of(folded, split.dev), crops, silent)
+        curve = sweep.counts(Trial("minmax", "uint8", True, 140, 0.0, 0.0))
+        assert [trial.count for trial in curve] == [35, 70, 140]
+        nearest = min(trial.kl for trial in curve)
+        (chosen,) = [trial for trial in curve if trial.chosen]
+        assert chosen.kl <= 1.1 * nearest
+        assert all(trial.kl > 1.1 * nearest for trial in curve if trial.count < chosen.count)
+
+
+class TestWork:
+    """What lies on disk between two starts."""
+
+    def climb(self, folded: Deployed) -> Climb:
+        graph = prepare(to_onnx(folded, info_of("cnn")))
+        stand = Stand(graph, {"a": (-1.0, 2.0)}, Settings("int8", False, ("/x/Conv",)))
+        rung = Rung("ranges", "onnx", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, True)
+        layer = Layer("/x/Conv", "Conv", 9, 20.0, 0.5, 0.1, True, -1.0, 1.0, (0.0, 1.0), (3,))
+        figures = Figures(0.5, 3, 2, 0.9, 0.01, True)
+        return Climb(stand, [rung], [layer], {"onnx": b"model"}, {"onnx": figures}, ["note"], ["ranges"])
+
+    def test_what_was_reached_comes_back(self, folded: Deployed, tmp_path: Path) -> None:
+        climb = self.climb(folded)
+        Work(tmp_path, {"seed": 1}).write_climb(climb)
+        again = Work(tmp_path, {"seed": 1})
+        assert again.resumed
+        read = again.read_climb()
+        assert read is not None
+        assert read == climb
+
+    def test_another_plan_begins_anew(self, folded: Deployed, tmp_path: Path) -> None:
+        Work(tmp_path, {"seed": 1}).write_climb(self.climb(folded))
+        other = Work(tmp_path, {"seed": 2})
+        assert not other.resumed
+        assert other.read_climb() is None
+        assert Work(tmp_path, {"seed": 2}).resumed
+
+    @pytest.mark.parametrize("name", [GRAPH, CLIMB, "int8.onnx"])
+    def test_half_written_work_is_not_believed(self, folded: Deployed, tmp_path: Path, name: str) -> None:
+        work = Work(tmp_path, {})
+        work.write_climb(self.climb(folded))
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-3])
+        assert work.read_climb() is None
+
+
+@pytest.fixture(scope="module")
+def candidate(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A candidate's folder, made by the command as a person types it, without TFLite."""
+    home = tmp_path_factory.mktemp("home")
+    out = home / "candidate"
+    done = edge_train(
+        home, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(pictures), "--out", str(out),
+        "--count", "70", "--unlabelled", "100", "--seconds", "2", "--no-tflite", "--max-drop", "5", "--max-class-drop",
+        "10", "--pictures", "none",
+    )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr
+    return out
+
+
+class TestCandidate:
+    """`edge calibrate run` and `check`, from end to end."""
+
+    def test_everything_is_there(self, candidate: Path) -> None:
+        for name in ("fp32.onnx", "int8.onnx", "report.html", "report.json", "report.md", "evidence.json"):
+            assert (candidate / name).stat().st_size > 0, name
+        small, whole = OnnxClassifier(candidate / "int8.onnx"), OnnxClassifier(candidate / "fp32.onnx")
+        assert (small.info.precision, whole.info.precision) == ("int8", "fp32")
+        assert small.info.calibration["per_class"].keys() == set(EMOTIONS)
+        assert small.info.accuracy.keys() == {"dev", "test"}
+        assert (candidate / "int8.onnx").stat().st_size < 0.4 * (candidate / "fp32.onnx").stat().st_size
+
+    def test_the_evidence(self, candidate: Path) -> None:
+        evidence = read_evidence(candidate)
+        assert [rung.name for rung in evidence.ladder[:2]] == ["naive", "ranges"]
+        assert not evidence.ladder[0].kept
+        assert evidence.ladder[1].kept
+        assert len(evidence.sweep) == 7
+        assert len(evidence.layers) >= 8
+        assert {cost.file for cost in evidence.costs} == {"fp32.onnx", "int8.onnx"}
+        assert evidence.command.startswith("edge calibrate run ")
+        page = (candidate / "report.html").read_text()
+        assert "data:image/png" in page
+        assert "lossless" not in page.lower()
+
+    def test_it_is_marked_exactly_when_it_passes(self, candidate: Path) -> None:
+        verdict = json.loads((candidate / "report.json").read_text())["verdict"]
+        assert (candidate / "release.json").exists() == verdict["passes"]
+
+    def test_the_same_command_again_climbs_nothing_anew(self, candidate: Path, exported: Path, pictures: Path) -> None:
+        before = (candidate / "work" / CLIMB).stat().st_mtime_ns
+        model = (candidate / "int8.onnx").read_bytes()
+        done = edge_train(
+            candidate.parent, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(pictures), "--out",
+            str(candidate), "--count", "70", "--unlabelled", "100", "--seconds", "2", "--no-tflite", "--max-drop", "5",
+            "--max-class-drop", "10", "--pictures", "none",
+        )  # fmt: skip
+        assert done.returncode in (0, 4), done.stderr
+        assert (candidate / "work" / CLIMB).stat().st_mtime_ns == before
+        assert (candidate / "int8.onnx").read_bytes() == model
+
+    def test_check_agrees_and_runs_the_files_again(self, candidate: Path, pictures: Path) -> None:
+        passed = (candidate / "release.json").exists()
+        done = edge_train(candidate.parent, "calibrate", "check", str(candidate), "--data", str(pictures))
+        assert done.returncode == (0 if passed else 4), done.stderr
+        assert "the same label on 100.00 %" in done.stdout
+
+    def test_a_model_file_changed_afterwards(self, candidate: Path, tmp_path: Path) -> None:
+        for path in candidate.iterdir():
+            if path.is_file():
+                (tmp_path / path.name).write_bytes(path.read_bytes())
+        model = onnx.load(str(tmp_path / "int8.onnx"))
+        model.doc_string = "another"
+        onnx.save(model, str(tmp_path / "int8.onnx"))
+        done = edge_train(tmp_path, "calibrate", "check", str(tmp_path))
+        assert done.returncode == 4
+        assert "int8.onnx" in done.stderr
+
+    def test_a_bare_onnx_says_what_it_lacks(self, exported: Path, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "alone-fp32.onnx").write_bytes((exported / "bars-fp32.onnx").read_bytes())
+        done = edge_train(
+            tmp_path, "calibrate", "run", str(tmp_path / "alone-fp32.onnx"), "--data", str(pictures), "--out",
+            str(tmp_path / "out"), "--count", "35", "--unlabelled", "50", "--seconds", "1", "--all-rungs",
+        )  # fmt: skip
+        assert done.returncode in (0, 4), done.stderr
+        evidence = read_evidence(tmp_path / "out")
+        assert evidence.source == "bare float ONNX alone-fp32.onnx"
+        assert any("a bare ONNX file holds no network" in note for note in evidence.notes)
+        assert {"equalization", "bias correction", "mixed precision", "adaptive rounding"} <= {
+            rung.name for rung in evidence.ladder
+        }
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["nothing"], "nothing: no run of that name or folder"),
+            (["nothing.onnx"], "add --data"),
+            (["nothing.onnx", "--data", "DATA"], "nothing.onnx"),
+            (["MODEL", "--data", "nowhere"], "nowhere"),
+            (["MODEL", "--data", "TRAIN"], "no test faces"),
+            (["INT8", "--data", "DATA"], "is int8 already"),
+        ],
+    )
+    def test_bad_input(
+        self, exported: Path, candidate: Path, pictures: Path, tmp_path: Path, arguments: list[str], says: str
+    ) -> None:
+        stands = {"MODEL": exported / "bars-fp32.onnx", "DATA": pictures, "TRAIN": pictures / "train",
+                  "INT8": candidate / "int8.onnx"}  # fmt: skip
+        given = [str(stands.get(each, each)) for each in arguments]
+        done = edge_train(tmp_path, "calibrate", "run", *given, "--out", str(tmp_path / "out"))
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_limits_that_nothing_can_meet(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    """With 20 test pictures not even unchanged answers prove enough: exit code 4, no mark, but the report."""
+    few = tmp_path / "few"
+    (few / "train").parent.mkdir()
+    (few / "train").symlink_to(pictures / "train")
+    folder_of_pictures(few / "test", 3, seed=2)
+    done = edge_train(
+        tmp_path, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(few), "--out",
+        str(tmp_path / "out"), "--count", "35", "--unlabelled", "10", "--seconds", "1", "--no-tflite", "--steps", "2",
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "pictures are too few" in done.stderr
+    assert not (tmp_path / "out" / "release.json").exists()
+    assert (tmp_path / "out" / "report.html").exists()
