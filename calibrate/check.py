@@ -66,8 +66,7 @@ class Checked:
         if self.passes:
             return
         judged = [each for each in (self.judgement, self.fresh) if each is not None and not each.passes]
-        reasons = [reason for each in judged for reason in each.failing()]
-        raise GateFailed(" ".join(dict.fromkeys([*self.problems, *reasons])))
+        raise GateFailed(" ".join(dict.fromkeys([*self.problems, *(each.in_short() for each in judged)])))
 
 
 def check(folder: Path, data: str | None = None, limits: Limits | None = None, progress: Progress = _silent) -> Checked:

@@ -103,7 +103,7 @@ def run_command(
         click.echo(reason)
     click.echo(f"{Path(out) / 'report.html'}")
     if not judgement.passes:
-        raise GateFailed(f"{out}: not released. " + " ".join(judgement.failing()))
+        raise GateFailed(f"{out}: not released. {judgement.in_short()}")
     click.echo(f"{Path(out) / 'release.json'}: released")
 
 

@@ -18,6 +18,9 @@ from edge.errors import EdgeError, InputError
 SPARED = 2
 """Pictures that a class may always lose: in a small one they are more than the points that are allowed."""
 
+TOLD = 3
+"""Reasons in one line."""
+
 ALL = "all"
 """What the whole of the pictures is called beside the classes."""
 
@@ -141,6 +144,12 @@ class Judgement:
         """Return the reasons that stand against it: not those of a file that passes."""
         good = [name for name, verdict in self.files.items() if verdict.passes]
         return [reason for reason in self.reasons if reason.partition(": ")[0] not in good]
+
+    def in_short(self) -> str:
+        """Return the first of those reasons in one line, and how many more there are."""
+        reasons = self.failing()
+        more = [f"And {some(len(reasons) - TOLD, 'more reason')}."] if len(reasons) > TOLD else []
+        return " ".join([*reasons[:TOLD], *more])
 
 
 def judge(

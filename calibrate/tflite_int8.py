@@ -10,6 +10,7 @@ import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,17 @@ INFINITE = 3e38
 Ranges = dict[str, tuple[float, float]]
 """Least and greatest value by tensor name, in the tensor's own unit."""
 
-GRID = (-1.0, 1.0)
-"""Range of a normalised picture: 255 steps of 1 / 127.5, one for each value of a byte."""
+
+@dataclass(frozen=True)
+class Grid:
+    """What the graph makes of a byte before its first layer: `byte * step + start`.
+
+    Usually -1 to 1 in steps of 1 / 127.5; where a first layer without pads took the normalisation into its weights, the
+    byte itself.
+    """
+
+    step: float
+    start: float
 
 
 def take_ranges(
@@ -112,7 +122,9 @@ def quantize_tflite(
         raise InputError(f"keep_float: no layer {', '.join(strange[:3])}; the file has {', '.join(known[:3])}, ...")
     model = read_graph(graph)
     floats = [*_outputs(model, outside=True), *_with_pads(model, keep_float)]
-    limits = {**ranges, **dict.fromkeys(_normalised(model), GRID)}
+    limits, grid = dict(ranges), _grid(model)
+    if grid is not None:
+        limits[_outputs(model)[body(model)[0] - 1]] = grid.start, 255 * grid.step + grid.start
     calibration = {
         name: {"min": np.array([[[[low]]]], np.float32), "max": np.array([[[[high]]]], np.float32)}
         for name, (low, high) in limits.items()
@@ -130,7 +142,8 @@ def quantize_tflite(
         raise InputError(f"the graph cannot be quantized: {_first_line(error)}") from None
     small = read_graph(bytes(made))
     _save_biases(small, model)
-    _take_bytes(small)
+    if grid is not None:
+        _take_bytes(small, grid)
     return pack(write_graph(small), {**unpack(graph, "of the graph"), "precision": "int8", "accuracy": "{}"})
 
 
@@ -177,10 +190,21 @@ def _with_pads(model: Any, keep_float: Sequence[str]) -> list[str]:
     return found
 
 
-def _normalised(model: Any) -> list[str]:
-    """Return the name of the tensor that holds the normalised picture, or nothing."""
-    start, _ = body(model)
-    return _outputs(model)[max(start - 1, 0) : start]
+def _grid(model: Any) -> Grid | None:
+    """Return what the operators before the body make of a byte, or None where that is not a step and a start."""
+    graph, (start, _) = model.subgraphs[0], body(model)
+    step, offset, source = 1.0, 0.0, graph.inputs[0]
+    for op, kind in list(operators(model))[:start]:
+        if op.inputs[0] != source:
+            return None
+        if kind != "CAST":
+            constant = data_of(model, graph.tensors[op.inputs[1]])
+            if constant.size != 1:
+                return None
+            number = float(constant.item())
+            step, offset = (step * number, offset * number) if kind == "MUL" else (step, offset - number)
+        source = op.outputs[0]
+    return Grid(step, offset) if start and step > 0 and offset <= 0 <= 255 * step + offset else None
 
 
 def _extremes(value: np.ndarray) -> tuple[float, float]:
@@ -244,43 +268,35 @@ def _save_biases(model: Any, parent: Any) -> None:
             model.buffers.append(schema.BufferT(data=values.tobytes()))
 
 
-def _take_bytes(model: Any) -> None:
+def _take_bytes(model: Any, grid: Grid) -> None:
     """Let the picture's bytes become the first layer's int8 by a shift of 128 instead of through float, in place.
 
-    A byte b stands for (b - 127.5) / 127.5, and the int8 number b - 128 for half a step less; the half step times the
-    weights goes into the bias, where it is exact but for the picture's padded edge.
+    Zero need not lie on the grid: from -1 to 1 it is half-way between two bytes. The int8 number then stands for less
+    by that rest, and the rest times the weights goes into the bias: exact, but for the picture's padded edge.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
-    ops = list(operators(model))
     start, _ = body(model)
-    if start == 0 or ops[start][1] != "QUANTIZE":
+    first, kind = list(operators(model))[start]
+    convolutions, shifted = _readers(model, first.outputs[0])
+    if kind != "QUANTIZE" or not convolutions:
         return
-    first = ops[start][0]
-    (shifted,) = first.outputs
-    convolutions, shifted_tensors = _readers(model, shifted)
-    if not convolutions:
-        return
+    zero = int(np.rint(-128 - grid.start / grid.step))
+    rest = 128 + zero + grid.start / grid.step  # in steps
     for op in convolutions:
         weight, bias = (graph.tensors[index] for index in op.inputs[1:])
         axis = weight.quantization.quantizedDimension  # of the outputs
         sums = np.moveaxis(data_of(model, weight), axis, 0).reshape(weight.shape[axis], -1).sum(1, dtype=np.int64)
-        moved = data_of(model, bias) + np.rint(sums / 2)
+        moved = data_of(model, bias) + np.rint(sums * rest)
         bias.buffer = len(model.buffers)
         model.buffers.append(schema.BufferT(data=moved.astype(np.int32).tobytes()))
-    for index in shifted_tensors:
-        graph.tensors[index].quantization = _grid(0)
-    graph.tensors[graph.inputs[0]].quantization = _grid(128)
+    for tensor, at in ((graph.inputs[0], zero + 128), *((index, zero) for index in shifted)):
+        graph.tensors[tensor].quantization = schema.QuantizationParametersT(
+            scale=np.array([grid.step], np.float32), zeroPoint=np.array([at], np.int64)
+        )
     first.inputs = list(graph.inputs)
     graph.operators = graph.operators[start:]
-
-
-def _grid(zero: int) -> Any:
-    """Return the quantization whose number `zero` stands for mid-gray, and each step for one value of a byte."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.QuantizationParametersT(scale=np.array([1 / 127.5], np.float32), zeroPoint=np.array([zero], np.int64))
 
 
 def _readers(model: Any, tensor: int) -> tuple[list[Any], list[int]]:

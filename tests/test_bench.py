@@ -105,7 +105,7 @@ def test_turns_count_what_the_clock_says() -> None:
 def test_files_are_measured_as_their_figures_say() -> None:
     shares: list[float] = []
     rows = measure_files([DEFAULT_MODEL], [2, 1, 1], SHORT, shares.append)
-    assert [(r["file"], r["threads"]) for r in rows] == [("lite0-int8.onnx", 1), ("lite0-int8.onnx", 2)]
+    assert [(r["file"], r["threads"]) for r in rows] == [("lite2-int8.onnx", 1), ("lite2-int8.onnx", 2)]
     for found in rows:
         assert set(found) == {"file", "runtime", "threads", "first_ms", "p50_ms", "p95_ms", "peak_mb"}
         assert found["runtime"] == load_model().runtime
@@ -399,7 +399,7 @@ def test_a_choice_that_holds_is_taken() -> None:
     [
         ({"processor": "Cortex-A72"}, "it was measured on Cortex-A72, this is "),
         ({"runtime": "onnxruntime 1.2.3"}, "it was measured with onnxruntime 1.2.3, here is onnxruntime "),
-        ({"sha256": "0" * 64}, "lite0-int8.onnx is another file than the one that was measured"),
+        ({"sha256": "0" * 64}, "lite2-int8.onnx is another file than the one that was measured"),
         ({"file": "/nowhere/x.onnx"}, "/nowhere/x.onnx: no such model file"),
         ({"file": "/nowhere/\0.onnx"}, "no such model file"),
     ],

@@ -426,6 +426,8 @@ class TestFailing:
         first = page.text[: page.text.index("The judgement")]
         assert "Fails the gate. Not to be released:" in first
         assert "int8.onnx: Accuracy falls by" in first
+        assert first.count("Recall of ") < 3 <= page.text.count("int8.onnx: Recall of ")
+        assert f"And {len(record['verdict']['against']) - 3} more, below." in first
         assert re.search(r"int8\.onnx : a loss of \d+\.\d\d points, interval", first)
         assert "Passes" not in markdown
 

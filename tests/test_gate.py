@@ -368,6 +368,14 @@ class TestCandidate:
         assert not passes
         assert any(reason.startswith(f"{bad.replace('_', '.')}: Accuracy falls by") for reason in reasons)
 
+    def test_many_reasons_make_one_short_line(self) -> None:
+        targets = np.repeat(np.arange(7), SUPPORT)
+        answers = {FP32_ONNX: one_hot(targets), INT8_ONNX: one_hot(wrong(targets))}
+        result = judge_candidate(targets, answers, list(answers), LABELS, Limits())
+        assert len(result.failing()) == 9  # accuracy, its bound, seven classes
+        assert result.in_short().count("int8.onnx: ") == 3
+        assert result.in_short().endswith(" And 6 more reasons.")
+
     def test_without_int8_or_parent_or_answers_nothing_passes(self) -> None:
         rows = one_hot(self.TARGETS)
         for files, answered, said in (

@@ -111,6 +111,18 @@ class Unconvertible(nn.Module):
         return pooled if pooled.sum() > 0 else -pooled
 
 
+class Plain(nn.Module):
+    """One convolution: without pads it takes the normalisation into its weights, with them the pad is an operator."""
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 5, stride=2, padding=padding)
+        self.head = nn.Linear(16, len(EMOTIONS))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(values).relu().mean(dim=(2, 3)))
+
+
 @converts
 @pytest.mark.slow  # a conversion takes ten seconds and more
 class TestFloat:
@@ -279,6 +291,26 @@ class TestInt8:
             assert len(values) == 1
             seen.append(int(values[0]))
         assert seen == list(range(-128, 128))
+
+    @pytest.mark.parametrize(("padding", "before"), [(0, []), (2, ["PAD"])])
+    def test_first_layers_of_all_kinds_take_bytes(self, padding: int, before: list[str]) -> None:
+        torch.manual_seed(0)
+        plain = Plain(padding)
+        with torch.no_grad():
+            plain.head.weight.mul_(20.0)
+        file = to_tflite(Deployed(plain, 1.0).eval(), info_of("plain"))
+        crops = crops_of(28, seed=6)
+        made = quantize_tflite(file, take_ranges(file, crops))
+        kinds = [kind for _, kind in operators(read_graph(made))]
+        assert kinds[: len(before) + 2] == ["QUANTIZE", *before, "CONV_2D"]
+        assert kinds.count("QUANTIZE") == 1
+        large, answers = (TfliteClassifier.from_bytes(each, "plain.tflite").classify(crops) for each in (file, made))
+        with torch.no_grad():
+            assert (
+                np.abs(large - plain(torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1).softmax(1).numpy()).max()
+                < 1e-4
+            )
+        assert kl(large, answers) < 0.02 * kl(large, large.mean(axis=0, keepdims=True).repeat(28, axis=0))
 
     def test_layers_stay_float(self, graph: bytes, ranges: Ranges) -> None:
         weighted = [layer.name for layer in layers(graph) if layer.weights]

@@ -582,7 +582,7 @@ class TestShipped:
         from edge.detect import load_detector
         from edge.model import DEFAULT_MODEL, load_model
 
-        parent = DEFAULT_MODEL.with_name("lite0.fp16.safetensors")
+        parent = DEFAULT_MODEL.with_name("lite2.fp16.safetensors")
         model = load_model()
         assert hashlib.sha256(parent.read_bytes()).hexdigest() == model.info.parent_sha256
         network = build(model.info.network, 7)

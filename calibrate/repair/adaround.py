@@ -19,7 +19,16 @@ import onnx
 
 from calibrate.onnx_int8 import Ranges, Settings, quantize
 from calibrate.repair.grid import LARGEST, Rounding
-from calibrate.repair.layers import WeightLayer, array, attributes, rows, weight_layers, with_arrays, with_biases
+from calibrate.repair.layers import (
+    WeightLayer,
+    array,
+    attributes,
+    per_channel,
+    rows,
+    weight_layers,
+    with_arrays,
+    with_biases,
+)
 from calibrate.repair.patches import covariances
 from calibrate.repair.stream import Progress, Stream, unseen
 
@@ -40,8 +49,8 @@ def adaround(
     """Return the float graph with weights that lie on their int8 steps, and biases that suit them.
 
     To quantize it again with the same settings changes no weight: the largest weight of each step size stays as it is.
-    Layers that stay float keep their weights, and so do channels whose step size is not their largest weight's. Every
-    bias is corrected as `correct_bias` does it, which so need not run again.
+    Layers that stay float keep their weights, and so do channels whose step size is not their largest weight's (the
+    quantizer widens it for a large bias). Every bias is corrected as `correct_bias` does it, which need not run again.
 
     Args:
         prepared: a float graph as `calibrate.onnx_int8.prepare` returns it.
@@ -70,9 +79,10 @@ def adaround(
                 strict=True,
             )  # fmt: skip
             together, across = covariances(layer, node, pairs, rng)
-            weights = choose(layer, array(graph, layer.weight), *rounded, together, across, steps)
-            changed[layer.weight] = weights
-            stream.set_weight(layer.node, weights)
+            exact, (integers, sizes) = array(graph, layer.weight), rounded
+            chosen = choose(layer, exact, integers, sizes, together, across, steps)
+            stream.set_weight(layer.node, chosen)
+            changed[layer.weight] = np.where(_owned(layer, integers, sizes), chosen, exact)
         if layer.bias is not None:
             moved = stream.channel_mean(node.output[0], layer.channel_axis)
             moved -= parent.channel_mean(layer.output, layer.channel_axis)
@@ -87,7 +97,7 @@ def choose(
     layer: WeightLayer, weights: np.ndarray, integers: np.ndarray, sizes: np.ndarray,
     together: np.ndarray, across: np.ndarray, steps: int,
 ) -> np.ndarray:  # fmt: skip
-    """Return float32 weights of a layer, each on the step below or above, with the least error that single turns reach.
+    """Return float32 weights of a layer, each on the step below or above, with the least error that turns reach.
 
     Args:
         layer: the layer.
@@ -114,9 +124,16 @@ def choose(
             for i in range(0, len(nearest), ROWS)
         ]
     )
-    owned = np.abs(nearest).max(axis=1 if sizes.size > 1 else None, keepdims=True) >= LARGEST
-    chosen = np.where(owned, settled * size, exact * size)
-    return _back(chosen, layer).astype(np.float32)
+    settled = np.where(rows(_owned(layer, integers, sizes), layer), settled, nearest)
+    return _back(settled * size, layer).astype(np.float32)
+
+
+def _owned(layer: WeightLayer, integers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return a mask of a layer's shape: which weights have a step size that the largest of them made."""
+    full = np.abs(rows(integers.astype(int), layer)).max(axis=1) >= LARGEST  # (O,)
+    if np.ptp(sizes) == 0:  # one for the layer
+        full = np.full_like(full, full.any())
+    return np.broadcast_to(per_channel(full, layer), layer.shape)
 
 
 def _settle(

@@ -12,7 +12,7 @@ from edge.model.contract import ModelInfo
 
 __all__ = ["DEFAULT_MODEL", "Classifier", "ModelInfo", "load_model"]
 
-DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "lite0-int8.onnx"
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "lite2-int8.onnx"
 """The model that ships with the kit."""
 
 
