@@ -32,7 +32,7 @@ from calibrate.evidence import (
 )
 from calibrate.finetune import Course
 from calibrate.gate import Judgement, Limits
-from calibrate.ladder import Climb, Ground, Stand, climb
+from calibrate.ladder import Climb, Ground, Stand, climb, sensed
 from calibrate.onnx_int8 import Settings, prepare, stamped
 from calibrate.parent import Parent, open_parent
 from calibrate.release import mark_release
@@ -144,6 +144,7 @@ def make_candidate(
         source=parent.source, data=Path(data or parent.info.trained_on).name, command=command, target=options.target,
         files=tuple(_facts(out / file) for file in files), calibration=described, curve=tuple(curve),
         sweep=tuple(trials), ladder=tuple(done.rungs), layers=tuple(done.layers), costs=tuple(costs),
+        layers_on=_layers_on(dev),
         machine=describe_machine(), limits=asdict(options.limits), notes=(*notes, *done.notes),
     )  # fmt: skip
     write_evidence(out, evidence)
@@ -153,6 +154,12 @@ def make_candidate(
     judgement = judgement_of(read_evidence(out), read_sets(out, evidence)["test"])
     mark_release(out, judgement)
     return judgement
+
+
+def _layers_on(dev: Dev) -> dict[str, float]:
+    """Return how many dev pictures single layers were judged on, and the float model's accuracy on those."""
+    some = sensed(len(dev.crops))
+    return {"count": len(some), "accuracy": float((dev.parent[some].argmax(axis=1) == dev.targets[some]).mean())}
 
 
 def _check_split(parent: Parent, options: Options) -> None:

@@ -145,12 +145,16 @@ def climb(ground: Ground, done: Climb, *, everything: bool, keep: Callable[[Clim
 
 def sense(ground: Ground, done: Climb) -> None:
     """Find out how much each layer suffers, where the ladder stands now."""
-    dev = ground.dev
-    some = np.linspace(0, len(dev.crops) - 1, min(SENSED, len(dev.crops))).round().astype(int)
+    dev, some = ground.dev, sensed(len(ground.dev.crops))
     show = ground.steps("how much each layer suffers")
     stand = done.stand
     bare = replace(stand.settings, keep_float=())
     done.layers = list(sensitivity(stand.graph, stand.ranges, bare, dev.crops[some], dev.targets[some], show))
+
+
+def sensed(count: int) -> np.ndarray:
+    """Return which of `count` dev pictures single layers are judged on."""
+    return np.linspace(0, count - 1, min(SENSED, count)).round().astype(int)
 
 
 def _naive(ground: Ground, done: Climb) -> Stand | None:
