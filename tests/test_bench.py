@@ -105,7 +105,7 @@ def test_turns_count_what_the_clock_says() -> None:
 def test_files_are_measured_as_their_figures_say() -> None:
     shares: list[float] = []
     rows = measure_files([DEFAULT_MODEL], [2, 1, 1], SHORT, shares.append)
-    assert [(r["file"], r["threads"]) for r in rows] == [("lite2-int8.onnx", 1), ("lite2-int8.onnx", 2)]
+    assert [(r["file"], r["threads"]) for r in rows] == [(DEFAULT_MODEL.name, 1), (DEFAULT_MODEL.name, 2)]
     for found in rows:
         assert set(found) == {"file", "runtime", "threads", "first_ms", "p50_ms", "p95_ms", "peak_mb"}
         assert found["runtime"] == load_model().runtime
@@ -129,7 +129,7 @@ def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> N
 def test_both_kinds_of_file_side_by_side(tmp_path: Path) -> None:
     rows, failures = measure([DEFAULT_MODEL, written(tmp_path)], [1], SHORT)
     assert failures == []
-    assert [r.name for r in rows] == ["lite0"] + ["tiny"] * (len(rows) - 1)
+    assert [r.name for r in rows] == [load_model(DEFAULT_MODEL).info.name] + ["tiny"] * (len(rows) - 1)
     assert {r.runtime.split()[0] for r in rows} >= {"onnxruntime"}
     assert rows[-1].runtime.split()[0] in ("ai-edge-litert", "tflite-runtime")
 
@@ -399,7 +399,7 @@ def test_a_choice_that_holds_is_taken() -> None:
     [
         ({"processor": "Cortex-A72"}, "it was measured on Cortex-A72, this is "),
         ({"runtime": "onnxruntime 1.2.3"}, "it was measured with onnxruntime 1.2.3, here is onnxruntime "),
-        ({"sha256": "0" * 64}, "lite2-int8.onnx is another file than the one that was measured"),
+        ({"sha256": "0" * 64}, f"{DEFAULT_MODEL.name} is another file than the one that was measured"),
         ({"file": "/nowhere/x.onnx"}, "/nowhere/x.onnx: no such model file"),
         ({"file": "/nowhere/\0.onnx"}, "no such model file"),
     ],
