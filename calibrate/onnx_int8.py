@@ -59,10 +59,11 @@ class Settings:
 
 
 class Crops(CalibrationDataReader):
-    """Feeds `(N, S, S, 3)` uint8 RGB crops to the calibrator, a few at a time."""
+    """Feeds `(N, S, S, 3)` uint8 RGB crops to the calibrator, as many each time, which histograms ask for."""
 
     def __init__(self, crops: np.ndarray, name: str) -> None:
-        self._batches: Iterator[np.ndarray] = iter(np.split(crops, range(BATCH, len(crops), BATCH)))
+        parts = next(parts for parts in range(-(-len(crops) // BATCH), len(crops) + 1) if len(crops) % parts == 0)
+        self._batches: Iterator[np.ndarray] = iter(np.split(crops, parts))
         self._name = name
 
     def get_next(self) -> dict[str, np.ndarray] | None:

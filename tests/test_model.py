@@ -64,7 +64,7 @@ def test_the_shipped_model_sees_gray_whatever_the_colour(portrait: Path, cast: t
 def test_every_key_of_the_contract_is_needed() -> None:
     metadata = load_model().info.to_metadata()
     assert read_metadata("x", metadata, "00").labels[3] == "happy"
-    for key in metadata:
+    for key in metadata.keys() - {"calibration"}:  # what an older int8 file does not say
         rest = {k: v for k, v in metadata.items() if k != key}
         with pytest.raises(InputError, match=f'model x has no key "{key}" in its metadata'):
             read_metadata("x", rest, "00")

@@ -36,7 +36,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 MISSING = [name for name in ("litert_torch", "ai_edge_quantizer") if find_spec(name) is None]
 
 converts = pytest.mark.skipif(
-    bool(MISSING), reason=f'{" and ".join(MISSING)} not installed: pip install "emotion-edge[calibrate]"'
+    bool(MISSING), reason=f'{" and ".join(MISSING)} not installed: pip install "emotion-edge[tflite]"'
 )
 
 
@@ -99,7 +99,7 @@ def small(graph: bytes, ranges: Ranges) -> bytes:
 
 @pytest.mark.skipif(not MISSING, reason="litert-torch and ai-edge-quantizer are installed")
 def test_what_is_not_installed_is_named_with_its_extra() -> None:
-    with pytest.raises(InputError, match=r"emotion-edge\[calibrate\]"):
+    with pytest.raises(InputError, match=r"emotion-edge\[tflite\]"):
         to_tflite(small_network(), info_of(NETWORK))
 
 
