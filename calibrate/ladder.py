@@ -275,7 +275,7 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
 
     assert ground.network is not None
     graph = to_tflite(carry_back(stand.graph, ground.network), _small(ground))
-    ranges = tflite_int8.take_ranges(graph, ground.crops, ground.method)
+    ranges = tflite_int8.take_ranges(graph, ground.crops)  # least and greatest: measured best
     weights = {layer.node: layer.weight for layer in weight_layers(stand.graph)}
     floats = [weights[node] for node in stand.settings.keep_float if node in weights]
     named = [name.removeprefix("network.").removesuffix(".weight") for name in floats]

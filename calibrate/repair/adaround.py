@@ -120,8 +120,8 @@ def choose(
     aim = across.reshape(nearest.shape) / size + (PULL * variances)[group, None] * exact
     settled = np.concatenate(
         [
-            _settle(*(each[i : i + ROWS] for each in (nearest, below, above, aim, group)), matrix, steps)
-            for i in range(0, len(nearest), ROWS)
+            _settle(nearest[some], below[some], above[some], aim[some], group[some], matrix, steps)
+            for some in (slice(start, start + ROWS) for start in range(0, len(nearest), ROWS))
         ]
     )
     settled = np.where(rows(_owned(layer, integers, sizes), layer), settled, nearest)

@@ -75,7 +75,8 @@ class Window:
     def cut(self, given: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return `(G, K, n)` and `(G, O / G, n)` float64 at random places, the same ones in every crop of the batch."""
         if self.kernel is None:
-            return tuple(each.reshape(-1, each.shape[-1]).T[None].astype(np.float64) for each in (given, wanted))
+            rows, answers = (each.reshape(-1, each.shape[-1]).T[None].astype(np.float64) for each in (given, wanted))
+            return rows, answers
         count, channels = given.shape[:2]
         height, width = wanted.shape[2:]
         places = rng.choice(height * width, min(PLACES, height * width), replace=False)

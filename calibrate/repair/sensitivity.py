@@ -153,7 +153,7 @@ def _made(nodes: list[onnx.NodeProto]) -> set[str]:
 def _renamed(node: onnx.NodeProto, prefix: str, tensors: set[str]) -> onnx.NodeProto:
     """Return a copy of a node that reads and writes some tensors under other names."""
     made = _copy(node)
-    made.name = prefix + node.name
+    made.name = ""
     made.input[:] = [prefix + name if name in tensors else name for name in node.input]
     made.output[:] = [prefix + name for name in node.output]
     return made
