@@ -159,7 +159,7 @@ class Cost:
         first_ms: the first crop, loading apart.
         p50_ms: median of one crop.
         p95_ms: 95th percentile of one crop.
-        peak_mb: greatest resident memory of a process that only loads and runs it, in MiB.
+        peak_mb: greatest resident memory of a process that only loads and runs it, MiB; None where it is not told.
     """
 
     file: str
@@ -168,7 +168,7 @@ class Cost:
     first_ms: float
     p50_ms: float
     p95_ms: float
-    peak_mb: float
+    peak_mb: float | None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -146,10 +147,10 @@ def _system(root: Path) -> str:
 
 
 def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return None
+    if sys.platform != "win32":
+        with suppress(ValueError, OSError):  # a name that this system does not know
+            return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return None
 
 
 def _version(package: str) -> str | None:
@@ -160,10 +161,10 @@ def _version(package: str) -> str | None:
 
 
 def _load() -> float | None:
-    try:
-        return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):  # not a POSIX system
-        return None
+    if sys.platform != "win32":
+        with suppress(OSError):
+            return round(os.getloadavg()[0], 2)
+    return None
 
 
 def _text(path: Path) -> str | None:

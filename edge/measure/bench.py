@@ -72,7 +72,7 @@ class Row:
         p95_ms: 95th percentile of one crop.
         per_second_1: crops a second, one by one.
         per_second_8: crops a second in batches of eight.
-        peak_mb: greatest resident memory of a process that only loads and runs it, MiB.
+        peak_mb: greatest resident memory of a process that only loads and runs it, MiB; None where it is not told.
     """
 
     file: str
@@ -88,7 +88,7 @@ class Row:
     p95_ms: float
     per_second_1: float
     per_second_8: float
-    peak_mb: float
+    peak_mb: float | None
 
 
 @dataclass(frozen=True)

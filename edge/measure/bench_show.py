@@ -77,7 +77,7 @@ def _cells(row: Row, name: str, best: bool) -> list[str]:
     return [
         BEST if best else "", printable(name), row.runtime, str(row.threads), f"{row.load_ms:.0f}",
         f"{row.first_ms:.2f}", f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.per_second_1:.0f}",
-        f"{row.per_second_8:.0f}", f"{row.peak_mb:.0f}",
+        f"{row.per_second_8:.0f}", "" if row.peak_mb is None else f"{row.peak_mb:.0f}",
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,23 @@ def probe(file: str, runtime: str | None, threads: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def peak_memory() -> float:
+def peak_memory() -> float | None:
     """Return the greatest resident memory of this process so far, MiB.
 
     Linux keeps it a program (VmHWM in /proc/self/status). Its `getrusage` goes on from the process that started this
-    one, and so shows the parent's when that was larger; elsewhere it is what there is.
+    one, and so shows the parent's when that was larger; elsewhere it is what there is; Windows tells nothing (None).
     """
-    try:
+    with suppress(OSError):
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-    except (OSError, StopIteration):
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak: float | None = None
+    if sys.platform != "win32":
         import resource
 
-        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return peak
 
 
 def rounds(
