@@ -156,7 +156,26 @@ def quantize(
             quantizer.quantize_model()
     except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
         raise InputError(f"the model cannot be quantized: {_first_line(error)}") from None
-    return quantizer.model.model
+    return _held_float(quantizer.model.model, settings.keep_float)
+
+
+def _held_float(model: onnx.ModelProto, nodes: Sequence[str]) -> onnx.ModelProto:
+    """Put an activation that changes nothing behind layers that stay float, in place.
+
+    Without it ONNX Runtime makes them int8 again as it loads the file, with one step size for all of their weights:
+    its optimizer takes a float layer between a dequantized input and a quantized output, a Relu or a Clip between
+    allowed, for one that was forgotten. A LeakyRelu of slope 1 ends that pattern and is fused into the layer.
+    """
+    made: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        made.append(node)
+        if node.name in nodes and node.op_type in ("Conv", "ConvTranspose", "Gemm"):
+            name, output = f"{node.name}.float", node.output[0]
+            node.output[0] = name
+            made.append(onnx.helper.make_node("LeakyRelu", [name], [output], name=name, alpha=1.0))
+    model.graph.ClearField("node")
+    model.graph.node.extend(made)
+    return model
 
 
 def stamped(model: onnx.ModelProto, info: ModelInfo) -> bytes:

@@ -232,8 +232,30 @@ class TestEqualize:
             np.testing.assert_array_equal(array(even, layer.weight), array(swish, layer.weight))
 
 
+def moved_means(prepared: onnx.ModelProto, int8: onnx.ModelProto, crops: np.ndarray) -> float:
+    """How far the means of all layers' outputs are from the float ones, on average, in their standard deviations."""
+    layers = weight_layers(prepared)
+    aims, found = channel_means(prepared, layers, crops), channel_means(int8, layers, crops)
+    return float(np.mean([np.abs(found[name] - aims[name]).mean() / (aims[name].std() + 1e-6) for name in aims]))
+
+
 class TestBias:
     """Means that rounding moved, moved back."""
+
+    def test_means_come_back_and_answers_with_them(self, clipped: onnx.ModelProto) -> None:
+        ranges = take_ranges(clipped, CALIBRATION, "minmax")
+        mended = correct_bias(clipped, ranges, NARROW, CALIBRATION)
+        plain, better = quantize(clipped, ranges, NARROW), quantize(mended, ranges, NARROW)
+        assert moved_means(clipped, better, UNSEEN) < 0.5 * moved_means(clipped, plain, UNSEEN)
+        assert harm(clipped, better) < harm(clipped, plain)
+
+    def test_behind_gates_the_means_come_back_where_they_were_measured(
+        self, swish: onnx.ModelProto, swish_ranges: Ranges
+    ) -> None:
+        """Random gates far down answer to single pictures, so that 48 of them say little about others."""
+        mended = correct_bias(swish, swish_ranges, NARROW, CALIBRATION)
+        plain, better = quantize(swish, swish_ranges, NARROW), quantize(mended, swish_ranges, NARROW)
+        assert moved_means(swish, better, CALIBRATION) < 0.5 * moved_means(swish, plain, CALIBRATION)
 
     def test_only_biases_change(self, swish: onnx.ModelProto, swish_ranges: Ranges) -> None:
         done: list[tuple[int, int]] = []
@@ -248,6 +270,21 @@ class TestBias:
         assert mended.graph.node == swish.graph.node
         assert done[-1] == (2 * len(biases), 2 * len(biases))
 
+    def test_a_graph_that_is_mended_already_keeps_the_first_ones_aim(self, relu: onnx.ModelProto) -> None:
+        ranges = take_ranges(relu, CALIBRATION, "minmax")
+        once = correct_bias(relu, ranges, NARROW, CALIBRATION)
+        again = correct_bias(once, ranges, NARROW, CALIBRATION, aim=relu)
+        astray = correct_bias(once, ranges, NARROW, CALIBRATION)
+
+        def apart(one: onnx.ModelProto, other: onnx.ModelProto, layer: WeightLayer) -> float:
+            assert layer.bias
+            return float(np.abs(array(one, layer.bias) - array(other, layer.bias)).mean())
+
+        for layer in weight_layers(relu):
+            moved = apart(once, relu, layer)
+            assert apart(again, once, layer) < 0.25 * moved
+            assert apart(astray, once, layer) > 0.5 * moved, "without it, what was mended is taken for the aim"
+
 
 def named(model: onnx.ModelProto, layer: WeightLayer) -> tuple[str, ...]:
     """The nodes of a layer and its activation."""
@@ -258,11 +295,35 @@ class TestSensitivity:
     """Each layer alone."""
 
     def spoiled(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, WeightLayer]:
-        """A model with one weight so large in a layer that one step size leaves nothing of the others."""
-        layer = weight_layers(model)[3]
-        weights = array(model, layer.weight)
+        """A model with a weight so large that one step size leaves nothing of the others; it meets zeros alone."""
+        before, layer = weight_layers(model)[2:4]
+        weights, dead, bias = array(model, layer.weight), array(model, before.weight), array(model, before.bias or "")
         weights[0, 0] = 300 * np.abs(weights).max()
-        return with_arrays(model, {layer.weight: weights}), layer
+        dead[0], bias[0] = 0, -1  # ReLU gives 0
+        return with_arrays(model, {layer.weight: weights, before.weight: dead, str(before.bias): bias}), layer
+
+    def test_the_bad_layer_is_the_worst_and_staying_float_mends_it(self) -> None:
+        model, bad = self.spoiled(wild("cnn", 0.1))
+        ranges = take_ranges(model, CALIBRATION, "minmax")
+        targets = answers(model).argmax(axis=1)
+        done: list[tuple[int, int]] = []
+        layers = sensitivity(model, ranges, NARROW, UNSEEN, targets, lambda *each: done.append(each))
+        assert layers[0].name == bad.node
+        assert layers[0].sqnr_db == min(layer.sqnr_db for layer in layers) < 15
+        assert layers[0].kl == max(layer.kl for layer in layers)
+        assert layers[0].accuracy < 1
+        assert layers[0].weights == np.prod(bad.shape)
+        assert done[-1] == (len(layers), len(layers)) == (8, 8), "the classifier is float anyway"
+
+        tried = []
+
+        def accept(candidate: onnx.ModelProto) -> bool:
+            tried.append(harm(model, candidate))
+            return tried[-1] < 0.2 * tried[0]
+
+        chosen = keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.6, accept=accept)
+        assert chosen == named(model, bad)
+        assert not keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.26, accept=accept), "too large"
 
     def test_figures_against_a_graph_made_by_hand(self, relu: onnx.ModelProto) -> None:
         """One layer int8 and all others float, by the quantizer itself, in the runtime's own kernels."""
@@ -275,6 +336,18 @@ class TestSensitivity:
         found = next(each for each in layers if each.name == middle.node)
         assert found.kl == pytest.approx(harm(relu, alone), rel=0.1)
         assert found.accuracy == pytest.approx(float((answers(alone).argmax(axis=1) == targets).mean()), abs=0.03)
+
+    def test_histograms_of_the_worst(self, swish: onnx.ModelProto, swish_ranges: Ranges) -> None:
+        some = UNSEEN[:16]
+        layers = sensitivity(swish, swish_ranges, Settings(), some, np.zeros(16, np.int64))
+        assert [len(layer.counts) for layer in layers] == [64] * 5 + [0] * (len(layers) - 5)
+        by_name = {layer.node: layer for layer in weight_layers(swish)}
+        worst = layers[0]
+        values = np.concatenate([batch[0] for batch in Stream(swish, some).batches([by_name[worst.name].input])])
+        assert sum(worst.counts) == values.size
+        assert worst.edges[0] == pytest.approx(values.min())
+        assert worst.edges[-1] == pytest.approx(values.max())
+        assert worst.low <= 0 <= worst.high
 
     def test_a_kept_layer_is_measured_and_marked(self, relu: onnx.ModelProto) -> None:
         name = weight_layers(relu)[0].node
@@ -328,8 +401,13 @@ class TestAdaround:
             np.testing.assert_allclose(array(mended, layer.weight), integers * sizes, rtol=1e-6, atol=1e-9)
             turned += int((integers != nearest).sum())
         assert turned > 1000
-        plain = quantize(swish, swish_ranges, settings)
-        assert harm(swish, quantize(mended, swish_ranges, settings)) < 0.7 * harm(swish, plain)
+
+    @pytest.mark.parametrize("settings", [NARROW, Settings()], ids=["layer", "channel"])
+    def test_answers_come_nearer(self, relu: onnx.ModelProto, settings: Settings) -> None:
+        ranges = take_ranges(relu, CALIBRATION, "minmax")
+        mended = adaround(relu, ranges, settings, CALIBRATION, steps=200)
+        plain = quantize(relu, ranges, settings)
+        assert harm(relu, quantize(mended, ranges, settings)) < 0.85 * harm(relu, plain)
 
     @pytest.mark.parametrize("index", [0, 1, 4], ids=["dense", "depthwise", "pointwise"])
     def test_no_layer_errs_more_than_to_the_nearest(self, swish: onnx.ModelProto, index: int) -> None:
