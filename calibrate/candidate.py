@@ -205,7 +205,7 @@ def _dev(parent: Parent, options: Options) -> Dev:
     faces = parent.split.dev
     crops = as_crops(faces.images, parent.info.crop.size)
     answers = classify_all(OnnxClassifier.from_bytes(parent.graph, "the float model", threads=2), crops)
-    return Dev(crops, faces.targets, faces.labels, answers, options.limits)
+    return Dev(crops, faces.targets, faces.labels, answers, options.limits.halved())
 
 
 def _swept(sweep: Sweep, work: Work, options: Options) -> tuple[list[Trial], list[Trial]]:

@@ -45,7 +45,7 @@ class Dev:
         targets: `(N,)` int64.
         labels: class names.
         parent: `(N, C)` float32, the float model's answers.
-        limits: of the gate.
+        limits: that an answer is chosen by: tighter than the gate's, so that there is a reserve on the test pictures.
     """
 
     crops: np.ndarray

@@ -76,7 +76,7 @@ class Rung:
         kl: mean Kullback-Leibler divergence of this one's answer from the float one's, in nats.
         size: of the file, in bytes.
         seconds: what the step took.
-        passes: whether it meets the gate on dev.
+        passes: whether it is within half of the gate's drops on dev.
         kept: whether later steps build on it.
     """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,13 @@ class Limits:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 100:
                 raise InputError(f"--{name.replace('_', '-')} {value}: give percentage points, from 0 to 100")
+
+    def halved(self) -> Limits:
+        """Return limits to choose by: half of either drop, so that there is a reserve when others are judged.
+
+        The bound is left as it is: it holds the scatter of the pictures already.
+        """
+        return replace(self, max_drop=self.max_drop / 2, max_class_drop=self.max_class_drop / 2)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The ladder of repairs: from the plainest int8 up, until what int8 cost is within the gate on dev.
+"""The ladder of repairs: from the plainest int8 up, until what int8 cost on dev is within half of the gate.
 
 A rung changes the float weights, the ranges or which layers stay float; each is judged on dev beside the float parent,
 and kept when its answers come nearer to the parent's. Both formats climb on the same weights.
@@ -112,12 +112,12 @@ class Climb:
     tried: list[str] = field(default_factory=list)
 
     def within(self) -> bool:
-        """Whether every format has a file within the gate."""
+        """Whether every format has a file within the limits on dev."""
         return bool(self.figures) and all(figures.passes for figures in self.figures.values())
 
 
 def climb(ground: Ground, done: Climb, *, everything: bool, keep: Callable[[Climb], None]) -> None:
-    """Climb on until every format is within the gate on dev, or to the top.
+    """Climb on until every format is within `ground.dev.limits`, or to the top.
 
     Args:
         ground: see there.

@@ -177,7 +177,8 @@ def _histograms(
     limits = [(low, high if high > low else low + 1.0) for _, low, high in extremes.values()]
     for batch in Stream(model, some).batches(tensors):
         for index, values in enumerate(batch):
-            counts[index] += np.histogram(values, BINS, limits[index])[0]
+            held = np.clip(values, *limits[index])  # another run may end in another last digit
+            counts[index] += np.histogram(held, BINS, limits[index])[0]
     return {
         name: {"edges": tuple(np.linspace(*limit, BINS + 1).tolist()), "counts": tuple(count.tolist())}
         for name, limit, count in zip(extremes, limits, counts, strict=True)
