@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,9 @@ ROOT = Path("/")
 
 PACKAGES = ("emotion-edge", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless")
 """What a figure may depend on."""
+
+BUSY = 0.5
+"""A load of more than this a core is somebody else's."""
 
 ARM_CORES = {
     0xC07: "Cortex-A7", 0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
@@ -55,6 +59,47 @@ def describe_machine(root: Path = ROOT) -> dict[str, Any]:
         "versions": {package: found for package in PACKAGES if (found := _version(package))},
         **describe_state(root),
     }
+
+
+def in_words(machine: Mapping[str, Any]) -> str:
+    """Return processor, memory, system and Python of what `describe_machine` returned, in one line."""
+    cores = machine.get("cores")
+    parts = [
+        machine.get("cpu"),
+        None if not cores else "1 core" if cores == 1 else f"{cores} cores",
+        f"{machine['memory_gib']:g} GiB" if machine.get("memory_gib") else None,
+    ]
+    rest = [machine.get("os"), machine.get("kernel"), f"Python {machine['python']}" if "python" in machine else None]
+    return "; ".join(filter(None, (", ".join(filter(None, parts)), ", ".join(filter(None, rest)))))
+
+
+def state_in_words(state: Mapping[str, Any]) -> str:
+    """Return what a machine was doing, as `describe_state` returned it, in a few words."""
+    limit = f" of {state['max_mhz']}" if state.get("max_mhz") else ""
+    parts = [
+        f"load {state['load']:.1f}" if state.get("load") is not None else None,
+        f"governor {state['governor']}" if state.get("governor") else None,
+        f"{state['mhz']}{limit} MHz" if state.get("mhz") else None,
+        ", ".join(f"{zone} {degrees:.0f} °C" for zone, degrees in state.get("temperatures", {}).items()),
+    ]
+    throttled = state.get("throttled")
+    if throttled:
+        parts += [
+            f"NOW {', '.join(throttled['now'])}" if throttled["now"] else "not throttled",
+            f"since it started: {', '.join(throttled['since_start'])}" if throttled["since_start"] else None,
+        ]
+    return ", ".join(part for part in parts if part) or "the system tells nothing"
+
+
+def is_busy(machine: Mapping[str, Any], own: float = 0.0) -> bool:
+    """Return whether somebody else kept the processor busy.
+
+    Args:
+        machine: as `describe_machine` returned it.
+        own: load that was the measuring program's own.
+    """
+    load = machine.get("load")
+    return load is not None and load - own > BUSY * machine.get("cores", 1)
 
 
 def describe_state(root: Path = ROOT) -> dict[str, Any]:

@@ -137,12 +137,12 @@ def _rungs(record: Record, kind: str) -> list[Record]:
 def _ladder(record: Record, kind: str) -> Chart:
     rungs = _rungs(record, kind)
     changes = [-rung["drop"] for rung in rungs]
-    limit = record["verdict"]["limits"]["max_drop"]
+    limit = record["verdict"]["limits"]["max_drop"] / 2
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
         axes.axvline(0, color=theme.ink, linewidth=1, label="float")
-        axes.axvline(-limit, color=theme.ink, linewidth=1.2, linestyle=":", label="most that may be lost")
+        axes.axvline(-limit, color=theme.ink, linewidth=1.2, linestyle=":", label="half of what the gate allows")
         for row, (rung, change) in enumerate(zip(rungs, changes, strict=True)):
             axes.barh([row], [change], 0.55, color=theme.series[0] if rung["kept"] else theme.paper,
                       edgecolor=theme.series[0], hatch=None if rung["kept"] else "////")  # fmt: skip

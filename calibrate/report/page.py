@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from calibrate.gate import figure
+from edge.machine import in_words, is_busy, state_in_words
 
 
 def render(template: str, **values: Any) -> str:
@@ -22,7 +23,8 @@ def render(template: str, **values: Any) -> str:
     )  # fmt: skip
     environment.filters |= {
         "pct": percent, "num": number, "points": points, "span": span, "mb": megabytes, "count": "{:,}".format,
-        "p": p_value, "png": png_uri, "picture": picture_uri,
+        "p": p_value, "machine": in_words, "state": state_in_words, "busy": lambda machine: is_busy(machine, own=1),
+        "png": png_uri, "picture": picture_uri,
     }  # fmt: skip
     return environment.get_template(template).render(**values)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from edge.machine import in_words, is_busy, state_in_words
 from edge.measure.bench import Bench, Row
 from edge.terminal import printable
 
@@ -16,9 +17,6 @@ TEXTS = 3
 """So many columns are words, the others figures."""
 
 BEST = "*"
-
-BUSY = 0.5
-"""A load of more than this a core, before anything is measured, is somebody else's."""
 
 
 def show(result: Bench, out: TextIO) -> None:
@@ -82,39 +80,19 @@ def _cells(row: Row, name: str, best: bool) -> list[str]:
 
 
 def _machine(result: Bench) -> Iterator[str]:
-    machine = result.machine
-    memory = f", {machine['memory_gib']:g} GiB" if machine["memory_gib"] else ""
-    count = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
-    yield f"{machine['cpu']}, {count}{memory}; {machine['os']}, {machine['kernel']}; Python {machine['python']}"
-    yield ", ".join(f"{package} {found}" for package, found in machine["versions"].items())
-    yield f"before: {_state(machine)}"
-    yield f"after:  {_state(result.after)}"
-
-
-def _state(state: dict[str, Any]) -> str:
-    """Return what the machine was doing in a few words."""
-    limit = f" of {state['max_mhz']}" if state["max_mhz"] else ""
-    parts = [
-        f"load {state['load']:.1f}" if state["load"] is not None else None,
-        f"governor {state['governor']}" if state["governor"] else None,
-        f"{state['mhz']}{limit} MHz" if state["mhz"] else None,
-        ", ".join(f"{zone} {degrees:.0f} °C" for zone, degrees in state["temperatures"].items()),
-    ]
-    throttled = state["throttled"]
-    if throttled:
-        parts += [
-            f"NOW {', '.join(throttled['now'])}" if throttled["now"] else "not throttled",
-            f"since it started: {', '.join(throttled['since_start'])}" if throttled["since_start"] else None,
-        ]
-    return ", ".join(part for part in parts if part) or "the system tells nothing"
+    yield in_words(result.machine)
+    yield ", ".join(f"{package} {found}" for package, found in result.machine["versions"].items())
+    yield f"before: {state_in_words(result.machine)}"
+    yield f"after:  {state_in_words(result.after)}"
 
 
 def _rest(result: Bench) -> Iterator[str]:
     for failed in result.failures:
         threads = "1 thread" if failed.threads == 1 else f"{failed.threads} threads"
         yield f"not measured: {failed.file} in {failed.runtime}, {threads}: {failed.reason}"
-    best, ran, load = result.best, result.loop, result.machine["load"]
-    if load is not None and load > BUSY * result.machine["cores"]:
+    best, ran = result.best, result.loop
+    if is_busy(result.machine):
+        load = result.machine["load"]
         yield f"something else kept the processor busy (load {load:.1f}): measure again when it is idle"
     if best:
         yield f"{BEST} fastest of its forms: {Path(best.file).name} in {best.runtime}, threads {best.threads}"
