@@ -118,15 +118,15 @@ def make_candidate(
     prepared = prepare(parent.graph)
     sweep = Sweep(prepared, parent.info, dev, drawn.crops, lambda text: stages.stage(text, len(dev.crops)))
     trials, curve = work.read_sweep() or _swept(sweep, work, options)
-    chosen, enough = _chosen(trials), _chosen(curve).count
-    calibration = choose_calibration(parent.split, enough, options.seed, size)
+    chosen, count = _chosen(trials), _chosen(curve).count
+    calibration = choose_calibration(parent.split, count, options.seed, size)
     described = {**calibration.described, "method": chosen.method}
     ground = Ground(
         replace(parent.info, calibration=described), chosen.method, parent.network, parent.split.train,
         calibration.crops, dev, options.course, tflite, stages.stage,
     )  # fmt: skip
     settings = Settings(chosen.activation, chosen.per_channel)
-    done = work.read_climb() or Climb(Stand(prepared, sweep.ranges(chosen.method, enough), settings))
+    done = work.read_climb() or Climb(Stand(prepared, prepared, sweep.ranges(chosen.method, count), settings))
     climb(ground, done, everything=options.everything, keep=work.write_climb)
     files = _files(parent, done, tflite)
     test = parent.split.test

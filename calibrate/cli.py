@@ -37,7 +37,7 @@ def group() -> None:
 )  # fmt: skip
 @click.option(
     "--count", type=click.IntRange(min=10), default=560, show_default=True,
-    help="Calibration pictures at most; the report shows how few would do.",
+    help="Calibration pictures at most; the report shows what fewer would do.",
 )  # fmt: skip
 @click.option(
     "--unlabelled", type=click.IntRange(min=0), default=5000, show_default=True,

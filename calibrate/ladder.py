@@ -42,11 +42,14 @@ class Stand:
 
     Attributes:
         graph: the prepared float graph with today's weights.
+        aim: the float graph whose layers' outputs those of the int8 one should be; `graph` before anything in it was
+            fitted to rounding.
         ranges: of its tensors.
         settings: how it is quantized.
     """
 
     graph: onnx.ModelProto
+    aim: onnx.ModelProto
     ranges: Ranges
     settings: Settings
 
@@ -60,7 +63,8 @@ class Ground:
         method: how they are taken.
         network: in torch, batch norms folded; None for a bare ONNX.
         faces: training pictures, for fine-tuning.
-        crops: `(N, S, S, 3)` uint8 RGB calibration crops.
+        crops: `(N, S, S, 3)` uint8 RGB calibration crops. Ranges and repairs take the same ones: a mean that is put
+            right on pictures which the ranges clip is put wrong on the others.
         dev: what is chosen on.
         course: of fine-tuning.
         tflite: whether TFLite files are made too.
@@ -160,7 +164,7 @@ def sensed(count: int) -> np.ndarray:
 def _naive(ground: Ground, done: Climb) -> Stand | None:
     stand = done.stand
     ranges = take_ranges(stand.graph, ground.crops, "minmax")
-    return Stand(stand.graph, ranges, replace(stand.settings, per_channel=False))
+    return replace(stand, ranges=ranges, settings=replace(stand.settings, per_channel=False))
 
 
 def _ranges(ground: Ground, done: Climb) -> Stand | None:
@@ -169,12 +173,17 @@ def _ranges(ground: Ground, done: Climb) -> Stand | None:
 
 def _equalize(ground: Ground, done: Climb) -> Stand | None:
     graph = equalize(done.stand.graph)
-    return Stand(graph, take_ranges(graph, ground.crops, ground.method), done.stand.settings)
+    return Stand(graph, graph, take_ranges(graph, ground.crops, ground.method), done.stand.settings)
 
 
 def _correct_bias(ground: Ground, done: Climb) -> Stand | None:
-    stand, show = done.stand, ground.steps("bias correction")
-    return replace(stand, graph=correct_bias(stand.graph, stand.ranges, stand.settings, ground.crops, show))
+    return _corrected(done.stand, ground)
+
+
+def _corrected(stand: Stand, ground: Ground) -> Stand:
+    show = ground.steps("bias correction")
+    graph = correct_bias(stand.graph, stand.ranges, stand.settings, ground.crops, show, aim=stand.aim)
+    return replace(stand, graph=graph)
 
 
 def _keep_float(ground: Ground, done: Climb) -> Stand | None:
@@ -187,15 +196,18 @@ def _keep_float(ground: Ground, done: Climb) -> Stand | None:
     chosen = keep_float_search(
         stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, accept=accept, progress=show
     )
-    return replace(stand, settings=replace(stand.settings, keep_float=tuple(chosen)))
+    if not chosen:
+        done.notes.append("Mixed precision: no layer had to stay float, or none that the size allows was enough.")
+        return None
+    return _corrected(replace(stand, settings=replace(stand.settings, keep_float=tuple(chosen))), ground)
 
 
 def _adaround(ground: Ground, done: Climb) -> Stand | None:
     stand, show = done.stand, ground.steps("adaptive rounding")
-    seed = ground.course.seed
-    return replace(
-        stand, graph=adaround(stand.graph, stand.ranges, stand.settings, ground.crops, seed=seed, progress=show)
+    graph = adaround(
+        stand.graph, stand.ranges, stand.settings, ground.crops, seed=ground.course.seed, progress=show, aim=stand.aim
     )
+    return replace(stand, graph=graph)
 
 
 def _finetune(ground: Ground, done: Climb) -> Stand | None:
@@ -209,7 +221,7 @@ def _finetune(ground: Ground, done: Climb) -> Stand | None:
         progress=show,
     )  # fmt: skip
     graph = prepare(to_onnx(taught, ground.info))
-    return Stand(graph, take_ranges(graph, ground.crops, ground.method), stand.settings)
+    return Stand(graph, graph, take_ranges(graph, ground.crops, ground.method), stand.settings)
 
 
 What = Callable[[Settings, Ground], str]

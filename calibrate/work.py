@@ -17,7 +17,7 @@ from calibrate.ladder import Climb, Stand
 from calibrate.onnx_int8 import Settings
 from edge.files import check_writable, write_whole
 
-PLAN, SWEEP, CLIMB, GRAPH = "plan.json", "sweep.json", "climb.json", "graph.onnx"
+PLAN, SWEEP, CLIMB, GRAPH, AIM = "plan.json", "sweep.json", "climb.json", "graph.onnx", "aim.onnx"
 
 
 class Work:
@@ -38,7 +38,7 @@ class Work:
         path = folder / PLAN
         self.resumed = path.exists() and path.read_text() == text
         if not self.resumed:
-            for name in (SWEEP, CLIMB, GRAPH):
+            for name in (SWEEP, CLIMB, GRAPH, AIM):
                 (folder / name).unlink(missing_ok=True)
             for kind in ("onnx", "tflite"):
                 (folder / f"int8.{kind}").unlink(missing_ok=True)
@@ -55,16 +55,18 @@ class Work:
 
     def write_climb(self, climb: Climb) -> None:
         """Keep how far the ladder was climbed; the models first, the word that they are whole last."""
-        graph = climb.stand.graph.SerializeToString()
-        write_whole(self.folder / GRAPH, graph)
-        for kind, data in climb.files.items():
-            write_whole(self.folder / f"int8.{kind}", data)
+        held = {
+            GRAPH: climb.stand.graph.SerializeToString(), AIM: climb.stand.aim.SerializeToString(),
+            **{f"int8.{kind}": data for kind, data in climb.files.items()},
+        }  # fmt: skip
+        for name, data in held.items():
+            write_whole(self.folder / name, data)
         self._write(CLIMB, {
             "ranges": climb.stand.ranges, "settings": asdict(climb.stand.settings),
             "rungs": [asdict(rung) for rung in climb.rungs], "layers": [asdict(layer) for layer in climb.layers],
             "figures": {kind: asdict(figures) for kind, figures in climb.figures.items()},
             "notes": climb.notes, "tried": climb.tried,
-            "sha256": {GRAPH: _sha256(graph), **{f"int8.{kind}": _sha256(d) for kind, d in climb.files.items()}},
+            "sha256": {name: _sha256(data) for name, data in held.items()},
         })  # fmt: skip
 
     def read_climb(self) -> Climb | None:
@@ -78,11 +80,13 @@ class Work:
             if not path.exists() or _sha256(path.read_bytes()) != digest:
                 return None
             files[name] = path.read_bytes()
+        if not {GRAPH, AIM} <= files.keys():
+            return None
         settings = stored["settings"]
         ranges = {name: (low, high) for name, (low, high) in stored["ranges"].items()}
-        graph = onnx.load_from_string(files.pop(GRAPH))
+        graph, aim = (onnx.load_from_string(files.pop(name)) for name in (GRAPH, AIM))
         return Climb(
-            Stand(graph, ranges, Settings(**{**settings, "keep_float": tuple(settings["keep_float"])})),
+            Stand(graph, aim, ranges, Settings(**{**settings, "keep_float": tuple(settings["keep_float"])})),
             [Rung(**row) for row in stored["rungs"]],
             [Layer(**row | {"edges": tuple(row["edges"]), "counts": tuple(row["counts"])}) for row in stored["layers"]],
             {name.removeprefix("int8."): data for name, data in files.items()},

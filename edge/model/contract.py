@@ -45,7 +45,7 @@ class ModelInfo:
         accuracy: accuracy by data set, shares of 1: `dev`, `public_test`, as far as known.
         licence: licence of the weights, and what they derive from.
         parent_sha256: sha256 of the float parent's weights file.
-        calibration: of an int8 file, what its ranges were taken from: `count`, `per_class`, `seed` and the crops'
+        calibration: of an int8 file, the pictures that it was fitted to: `count`, `per_class`, `seed` and the crops'
             `sha256`, and `method`; empty where that was not kept.
         sha256: sha256 of this file; not stored in it.
     """
