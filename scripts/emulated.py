@@ -1,0 +1,170 @@
+"""Model files on processors that are not here: QEMU's user mode runs the kit's own runtime on them.
+
+`haswell` runs this very Python without AVX-512 and VNNI. The Arm cores run Debian's Python in a folder that was
+unpacked on this machine, with the kit's source and Arm wheels in it; nothing is installed there, so that it takes a
+minute. As a program this file is the worker that such a processor runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HASWELL = "haswell"
+
+ARM_PARTS = {"cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
+"""Part number of each core, as /proc/cpuinfo states it."""
+
+ARM_FEATURES = {
+    "cortex-a72": "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid",
+    "cortex-a76": "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+}
+
+PROCESSORS = (HASWELL, *ARM_PARTS)
+
+PACKAGES = (
+    "libexpat1", "libgomp1", "libpython3.11-stdlib", "libstdc++6", "python3", "python3-minimal", "zlib1g",
+)  # fmt: skip
+"""Of Debian 12, beside what every Debian has."""
+
+WHEELS = ("numpy", "onnxruntime", "opencv-python-headless<5", "ai-edge-litert")
+
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+
+QEMU = {HASWELL: "qemu-x86_64", **dict.fromkeys(ARM_PARTS, "qemu-aarch64")}
+
+VERSION = "1"
+"""Of how the folder is made: another one is made anew."""
+
+
+class Missing(Exception):
+    """What the emulation needs is not here; the text says what."""
+
+
+def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray, str]:
+    """Let a processor classify crops, one thread.
+
+    Args:
+        processor: of `PROCESSORS`.
+        model: an ONNX or TFLite file of the model contract.
+        crops: `(N, S, S, 3)` uint8 RGB.
+
+    Returns:
+        `(N, C)` float32 probabilities, and the runtime with its version.
+
+    Raises:
+        Missing: QEMU or the Arm system is not here and cannot be made.
+        RuntimeError: the processor's run failed; the text is its last line.
+    """
+    import numpy as np
+
+    emulator = shutil.which(f"{QEMU[processor]}-static") or shutil.which(QEMU[processor])
+    if emulator is None:
+        raise Missing(f"{QEMU[processor]}-static is not here: install qemu-user-static")
+    if processor == HASWELL and platform.machine() != "x86_64":
+        raise Missing("Haswell runs this Python, which is for another processor")
+    inside = Path("/") if processor == HASWELL else arm_system()
+    (inside / "tmp").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=inside / "tmp") as name:
+        folder = Path(name)
+        np.save(folder / "crops.npy", crops)
+        shutil.copy2(model, folder / model.name)
+        shutil.copy2(__file__, folder / "worker.py")
+        if processor == HASWELL:
+            source, command, seen = ROOT, [emulator, sys.executable], folder
+        else:
+            shutil.copytree(ROOT / "edge", folder / "edge", ignore=shutil.ignore_patterns("__pycache__", "models"))
+            shutil.copy2(emulator, folder / "qemu")
+            _describe(inside, processor)
+            seen = Path("/") / folder.relative_to(inside)
+            become_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+            source, command = seen, [*become_root, "chroot", str(inside), f"{seen}/qemu", "/usr/bin/python3.11"]
+        done = subprocess.run(
+            [*command, f"{seen}/worker.py", f"{seen}/{model.name}", str(seen)],
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "Haswell" if processor == HASWELL else processor,
+                "PYTHONPATH": f"{source}:/opt/wheels", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+            },
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{processor}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return np.load(folder / "answers.npy"), done.stdout.strip()
+
+
+def arm_system() -> Path:
+    """Return the folder of the Arm system; it is made when it is not there (100 MB of packages, 270 MB of wheels).
+
+    Raises:
+        Missing: it cannot be made here.
+    """
+    home = Path(os.environ.get("EMOTION_EDGE_HOME") or Path.home() / ".local" / "share" / "emotion-edge")
+    wanted = hashlib.sha256("\0".join((VERSION, *PACKAGES, *WHEELS)).encode()).hexdigest()[:12]
+    folder = home / "emulated" / f"arm64-{wanted}"
+    if folder.is_dir():
+        return folder
+    if shutil.which("mmdebstrap") is None:
+        raise Missing("mmdebstrap is not here: install it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        system = made / "system"
+        _run(["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={','.join(PACKAGES)}",
+              "bookworm", str(system)])  # fmt: skip
+        platforms = [f"--platform={each}_aarch64" for each in PLATFORMS]
+        _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target",
+              str(system / "opt" / "wheels"), "--only-binary=:all:", "--implementation=cp", "--python-version=3.11",
+              *platforms, *WHEELS])  # fmt: skip
+        system.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _describe(system: Path, core: str) -> None:
+    """Write what the kernel would tell of its one core: without it the runtimes do not know what the core can do."""
+    cpus, proc = system / "sys" / "devices" / "system" / "cpu", system / "proc"
+    for folder in (cpus, proc):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in ("possible", "present"):
+        (cpus / name).write_text("0\n")
+    (proc / "cpuinfo").write_text(
+        f"processor\t: 0\nFeatures\t: {ARM_FEATURES[core]}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+        f"CPU variant\t: 0x0\nCPU part\t: {ARM_PARTS[core]}\nCPU revision\t: 1\n"
+    )
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise Missing(f"the Arm system could not be made: {command[0]}: {said[-1]}")
+
+
+def work(model: Path, folder: Path) -> None:
+    """Classify `crops.npy` of a folder into `answers.npy` there, and print the runtime."""
+    import numpy as np
+
+    from edge.model import load_model
+
+    classifier = load_model(model, threads=1)
+    crops = np.load(folder / "crops.npy")
+    rows = [classifier.classify(crops[start : start + 8]) for start in range(0, len(crops), 8)]
+    np.save(folder / "answers.npy", np.concatenate(rows))
+    print(classifier.runtime)
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), Path(sys.argv[2]))
