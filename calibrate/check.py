@@ -69,7 +69,10 @@ class Checked:
         raise GateFailed(" ".join(dict.fromkeys([*self.problems, *(each.in_short() for each in judged)])))
 
 
-def check(folder: Path, data: str | None = None, limits: Limits | None = None, progress: Progress = _silent) -> Checked:
+def check(
+    folder: Path, data: str | None = None, limits: Limits | None = None, progress: Progress = _silent, *,
+    label_map: dict[str, str] | None = None,
+) -> Checked:  # fmt: skip
     """Judge a candidate again and hold its files against each other.
 
     Args:
@@ -77,6 +80,7 @@ def check(folder: Path, data: str | None = None, limits: Limits | None = None, p
         data: the labelled faces that it was made with; when given, every model file is run again over the test ones.
         limits: within which to judge; None for those that the candidate was made for.
         progress: called with what is being done, how many pictures are done, and of how many.
+        label_map: what folders of other names mean in the data.
 
     Raises:
         InputError: there is no evidence or no answer, a file is damaged, or the data is missing or another.
@@ -94,7 +98,7 @@ def check(folder: Path, data: str | None = None, limits: Limits | None = None, p
     judgement = judgement_of(evidence, test, limits)
     if data is None:
         return Checked(judgement, problems=tuple(problems))
-    fresh = answer_again(folder, evidence, test, data, progress)
+    fresh = answer_again(folder, evidence, test, data, progress, label_map or {})
     same = {
         name: float((labels_of(rows) == labels_of(test.probabilities[name])).mean())
         for name, rows in fresh.items() if name in test.probabilities and len(rows)
@@ -109,7 +113,7 @@ def check(folder: Path, data: str | None = None, limits: Limits | None = None, p
 
 
 def answer_again(
-    folder: Path, evidence: Evidence, test: Answers, data: str, progress: Progress
+    folder: Path, evidence: Evidence, test: Answers, data: str, progress: Progress, label_map: dict[str, str]
 ) -> dict[str, np.ndarray]:
     """Run the model files that are there over the test pictures that they were judged on.
 
@@ -123,7 +127,7 @@ def answer_again(
     from edge.model import load_model
     from train.datasets import as_crops, open_faces
 
-    faces = open_faces(data)
+    faces = open_faces(data, label_map)
     place = {str(name): index for index, name in enumerate(faces.names)}
     order = [place[name] for name in test.names if name in place]
     if (

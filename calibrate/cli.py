@@ -110,12 +110,16 @@ def run_command(
 @group.command("check")
 @click.argument("folder", metavar="DIR")
 @click.option("--data", help="The labelled faces it was made with: run every model file again.")
+@click.option(
+    "--label-map", "pairs", multiple=True, metavar="FOLDER=LABEL", help="What a folder of another name means in it."
+)
 @click.option("--max-drop", type=click.FloatRange(0, 100), help="Judge within other limits than it was made for.")
 @click.option("--max-class-drop", type=click.FloatRange(0, 100), help="Likewise, points of each class's recall.")
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
 def check_command(
-    folder: str, data: str | None, max_drop: float | None, max_class_drop: float | None, as_json: bool
-) -> None:
+    folder: str, data: str | None, pairs: tuple[str, ...], max_drop: float | None, max_class_drop: float | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Judge a candidate again from its files, and hold the files against each other; exit code 4 where it fails.
 
     A model file, a report or an answer that was changed afterwards is named. With --data every model file answers the
@@ -131,6 +135,7 @@ def check_command(
     from calibrate.check import check
     from calibrate.evidence import read_evidence
     from calibrate.gate import limits_from
+    from edge.measure.cli import parse_label_map
     from train.cli.progress import Report, progress_bar
 
     limits = None
@@ -147,7 +152,7 @@ def check_command(
                 shown[what] = report.stage(what, of)
             shown[what](done)
 
-        found = check(Path(folder), data, limits, progress)
+        found = check(Path(folder), data, limits, progress, label_map=parse_label_map(pairs))
     if as_json:
         said = {"passes": found.passes, "problems": list(found.problems), "reasons": list(found.judgement.reasons),
                 "same": found.same}  # fmt: skip

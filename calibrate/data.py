@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,15 +83,6 @@ def unlabelled(split: Split, taken: np.ndarray, count: int, seed: int) -> FaceSe
     """Return up to `count` training faces that no range was taken from, drawn at random; their labels are not used."""
     free = np.setdiff1d(np.arange(len(split.train)), taken)
     return split.train.take(np.sort(np.random.default_rng(seed).permutation(free)[:count]))
-
-
-def first_per_class(targets: np.ndarray, count: int) -> np.ndarray:
-    """Return up to `count` indices with the classes as they come in `targets`, evenly spaced, sorted."""
-    if len(targets) <= count:
-        return np.arange(len(targets))
-    by_class: Sequence[int] = np.argsort(targets, kind="stable").tolist()
-    places = np.linspace(0, len(targets) - 1, count).round().astype(int)
-    return np.sort(np.array([by_class[place] for place in places], np.int64))
 
 
 def _key(image: np.ndarray) -> bytes:

@@ -72,16 +72,6 @@ class Crops(CalibrationDataReader):
         return None if batch is None else {self._name: batch}
 
 
-def balanced_sample(targets: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Return `count` indices (or all there are), as even over the classes as their sizes allow, seeded, sorted."""
-    rng = np.random.default_rng(seed)
-    queues = [list(rng.permutation(np.flatnonzero(targets == label))) for label in np.unique(targets)]
-    chosen: list[int] = []
-    while len(chosen) < count and any(queues):
-        chosen += [int(queue.pop()) for queue in queues if queue]
-    return np.sort(np.array(chosen[:count], np.int64))
-
-
 def prepare(graph: bytes) -> onnx.ModelProto:
     """Return a float model tidied for quantization: shapes known, constants folded, every node with a name.
 

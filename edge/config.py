@@ -48,11 +48,12 @@ class DetectConfig:
 class ClassifyConfig:
     """How emotions are read, `[classify]`."""
 
-    threads: int = 1
-    """Processor threads."""
+    threads: int | None = None
+    """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
 
     def __post_init__(self) -> None:
-        _within("classify.threads", self.threads, 1, MOST_THREADS)
+        if self.threads is not None:
+            _within("classify.threads", self.threads, 1, MOST_THREADS)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def watch(source: str, *, model: str | None = None, config: Config | None = None
         ['happy']
     """
     config = config or Config()
-    classifier = load_model(model or config.model, threads=config.classify.threads)
+    classifier = load_model(model or config.model, threads=config.classify.threads or 1)
     detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
     tracker = Tracker(config.track.overlap, config.track.keep)
     loop = Loop(detector, classifier, tracker, EventMaker(config.device, new_stream(), classifier.info.id))

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import edge
 from edge.broker import check_level, parse_broker, read_credentials
-from edge.config import ClassifyConfig, Config
+from edge.config import Config
 from edge.detect import load_detector
 from edge.draw import Drawing
 from edge.errors import InputError
@@ -146,9 +146,9 @@ class Runner:
     def _classifier(self) -> Classifier:
         """Load the model that is named, else what `edge bench --save` chose for this device, else what ships."""
         named, threads = self.config.model, self.config.classify.threads
-        if named is None and (chosen := load_chosen(self._log, None if threads == ClassifyConfig.threads else threads)):
+        if named is None and (chosen := load_chosen(self._log, threads)):
             return chosen
-        return load_model(named, threads=threads)
+        return load_model(named, threads=threads or 1)
 
     def _steps(self, read: Callable[[], edge.Frame | None], loop: Loop) -> Iterator[Step]:
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):
