@@ -21,6 +21,8 @@ from calibrate.evidence import (
     INT8_ONNX,
     INT8_TFLITE,
     MODEL_FILES,
+    RECORD,
+    WEIGHTS,
     Answers,
     Cost,
     Evidence,
@@ -136,6 +138,9 @@ def make_candidate(
         "unlabelled": _unlabelled(files, parent, drawn, options, stages),
     }
     _write_models(out, files, answers)
+    for held, data_of in ((WEIGHTS, parent.weights), (RECORD, parent.record)):
+        if data_of is not None:
+            write_whole(out / held, data_of)
     for each, rows in answers.items():
         write_answers(out, each, rows)
     costs = _costs(out, files, options.seconds, stages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from edge.model import load_model
 from edge.model.contract import ModelInfo
 from train.augment import PRESETS
 from train.config import FitConfig
+
+COLUMNS = (("int8 ONNX", "int8"), ("int8 TFLite", "int8_tflite"), ("float parent", "fp32"))
+"""Of the first table."""
 
 
 def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Path, out: Path) -> tuple[Path, Path]:
@@ -41,7 +45,7 @@ def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Pat
         made = json.loads(record.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{record}: not readable ({error}); it is written by edge train export") from None
-    if not _is_record(made):
+    if not is_record(made):
         raise InputError(f"{record}: it is no record of edge train export")
     small, large = load_model(int8, threads=2), load_model(fp32, threads=2)
     if small.info.parent_sha256 != large.info.parent_sha256:
@@ -56,12 +60,17 @@ def write_card(fp32: Path, int8: Path, data: str, split: str | None, record: Pat
         "figures": figures, "made": made,
     }  # fmt: skip
     write_whole(numbers, (json.dumps(result, indent=1) + "\n").encode())
-    write_whole(out, render(small.info, result, int8.name, split).encode())
+    name, source = small.info.name, made["config"]["data"]
+    how = [
+        f"edge train export {made['name']} --name {name} --out .",
+        f"edge calibrate quantize {name}-fp32.onnx --data {source} --out {int8.name}",
+    ]
+    write_whole(out, render(small.info, result, int8.name, split, how).encode())
     return out, numbers
 
 
-def _is_record(made: Any) -> bool:
-    """Return whether a record holds what the card says of the training."""
+def is_record(made: Any) -> bool:
+    """Return whether a record of `edge train export` holds what a card says of the training."""
     try:
         run, template = made["run"], made["template"]
         counts = [run["train"], run["dev"], *run["left_out"].values(), template["found"], template["looked_at"]]
@@ -72,14 +81,25 @@ def _is_record(made: Any) -> bool:
     return all(isinstance(count, int) for count in counts)
 
 
-def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None) -> str:
-    """Return the card as Markdown."""
-    made, small, large = result["made"], result["figures"]["int8"], result["figures"]["fp32"]
+def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None, how: Sequence[str]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        info: of the int8 ONNX file.
+        result: `figures` as `edge evaluate` gives them, by `int8`, `int8_tflite` (may be missing) and `fp32`; `bytes`
+            likewise; `made`, the export's record; and the `command` that measured.
+        file: name of the int8 ONNX file.
+        split: that was measured on.
+        how: the commands that make the file from the trained run.
+    """
+    made, figures = result["made"], result["figures"]
+    small, large = figures["int8"], figures["fp32"]
+    columns = [(title, figures[key]) for title, key in COLUMNS if key in figures]
     run, config, template = made["run"], made["config"], made["template"]
     left_out = ", ".join(f"{count} {why}" for why, count in run["left_out"].items()) or "nothing"
     part = f" ({split} split)" if split else ""
     overall = "\n".join(
-        f"| {title} | {_pct(small[key])} | {_pct(large[key])} |"
+        f"| {title} | {' | '.join(_pct(each[key]) for _, each in columns)} |"
         for title, key in (
             ("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"), ("macro F1", "macro_f1"),
             ("expected calibration error", "ece"),
@@ -91,10 +111,9 @@ def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None
         for label, row in small["per_class"].items()
     )
     weakest = min(small["per_class"], key=lambda label: small["per_class"][label]["recall"] or 0.0)
-    name, data = info.name, config["data"]
-    commands = "\n".join(
-        _fit_command(each, each["name"]) for each in [*made["started_from"], {**config, "name": made["name"]}]
-    )
+    name = info.name
+    fits = [_fit_command(each, each["name"]) for each in [*made["started_from"], {**config, "name": made["name"]}]]
+    commands = "\n".join([*fits, *how])
     return f"""# {info.id}
 
 `{file}`: {info.network}, {info.precision}, {result["bytes"]["int8"]:,} bytes (its float ONNX: {result["bytes"]["fp32"]:,}).
@@ -103,8 +122,8 @@ Licence: {info.licence}. Every figure on this page was written by the command be
 
 ## Figures on {small["data"]}{part}, {small["n"]} pictures as ready crops, one view
 
-| | int8 (percent) | float parent (percent) |
-|---|---|---|
+| percent | {" | ".join(title for title, _ in columns)} |
+|---|{"---|" * len(columns)}
 {overall}
 
 | class | pictures | precision | recall | F1 | F1 of the float parent |
@@ -134,8 +153,6 @@ repository.
 
 ```
 {commands}
-edge train export {made["name"]} --name {name} --out .
-edge calibrate quantize {name}-fp32.onnx --data {data} --out {file}
 ```
 
 Float parent: `{name}.fp16.safetensors`, sha256 `{info.parent_sha256}`.

@@ -163,6 +163,22 @@ def check_command(
     found.require()
 
 
+@group.command("ship")
+@click.argument("folder", metavar="DIR")
+@click.option("--to", required=True, metavar="FOLDER", help="Where the files go; of the same names are replaced.")
+def ship_command(folder: str, to: str) -> None:
+    """Copy what a device needs of a released candidate: int8 files, parent, model card, report without pictures.
+
+    \b
+    Example:
+      edge calibrate ship candidate --to models
+    """
+    from calibrate.ship import ship
+
+    for path in ship(Path(folder), Path(to)):
+        click.echo(str(path))
+
+
 def typed() -> str:
     """Return the command as it was typed, its program by its name alone."""
     return shlex.join(["edge", *sys.argv[1:]])

@@ -17,6 +17,9 @@ from edge.errors import InputError
 from edge.files import write_whole
 
 FP32_ONNX, INT8_ONNX, FP32_TFLITE, INT8_TFLITE = "fp32.onnx", "int8.onnx", "fp32.tflite", "int8.tflite"
+WEIGHTS, RECORD = "parent.fp16.safetensors", "export.json"
+"""What a candidate's folder holds of its parent, where that is known: its weights, and how they came to be."""
+
 MODEL_FILES = (FP32_ONNX, INT8_ONNX, FP32_TFLITE, INT8_TFLITE)
 """The model files of a release candidate. `fp32.onnx` is what every other one is held against."""
 

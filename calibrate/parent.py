@@ -40,6 +40,8 @@ class Parent:
         network: ready for export with batch norms folded, its parameters named as in `graph`; None for a bare ONNX.
         split: the data, split as the run split it.
         source: where it came from, in words.
+        weights: its fp16 safetensors file's bytes; None where they are not known.
+        record: how it came to be, as `edge train export` wrote it, JSON bytes; None where that is not known.
     """
 
     info: ModelInfo
@@ -47,6 +49,8 @@ class Parent:
     network: Deployed | None
     split: Split
     source: str
+    weights: bytes | None = None
+    record: bytes | None = None
 
 
 def open_parent(source: str, data: str | None, folder: Path, name: str | None, licence: str, stages: Stages) -> Parent:
@@ -85,8 +89,10 @@ def _from_run(run: Run, data: str | None, folder: Path, name: str, licence: str,
     assert stored is not None
     split = read_split(config_from({**stored, **({"data": data} if data else {})}))
     info = _float_info(exported)
-    network = _network(weights.read_bytes(), info)
-    return Parent(info, to_onnx(network, info), network, split, f"run {run.folder.name}")
+    held = weights.read_bytes()
+    network = _network(held, info)
+    record = (folder / f"{name}.export.json").read_bytes()
+    return Parent(info, to_onnx(network, info), network, split, f"run {run.folder.name}", held, record)
 
 
 def _from_file(path: Path, data: str, stages: Stages) -> Parent:
@@ -97,9 +103,13 @@ def _from_file(path: Path, data: str, stages: Stages) -> Parent:
         return Parent(info, path.read_bytes(), None, _split(data, {}, info), f"bare float ONNX {path.name}")
     with safe_open(beside, "pt") as weights:
         config = json.loads((weights.metadata() or {}).get("config", "{}"))
-    network = _network(beside.read_bytes(), info)
-    split = _split(data, config, info)
-    return Parent(info, to_onnx(network, info), network, split, f"{path.name} with its weights {beside.name}")
+    held = beside.read_bytes()
+    network, split = _network(held, info), _split(data, config, info)
+    record = beside.with_name(path.name.replace("-fp32.onnx", ".export.json"))
+    return Parent(
+        info, to_onnx(network, info), network, split, f"{path.name} with its weights {beside.name}", held,
+        record.read_bytes() if record.is_file() else None,
+    )  # fmt: skip
 
 
 def _split(data: str, config: dict[str, Any], info: ModelInfo) -> Split:

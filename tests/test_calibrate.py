@@ -19,17 +19,21 @@ from onnx import numpy_helper
 
 from calibrate.data import balanced_order, choose_calibration, refuse_test_pictures, unlabelled
 from calibrate.dev import Dev, Figures
-from calibrate.evidence import Layer, Rung, Trial, read_evidence
+from calibrate.evidence import Layer, Rung, Trial, read_answers, read_evidence, write_answers
 from calibrate.finetune import Course, Rounded, finetune, round_layers
 from calibrate.folding import Norm, carry_back, fold_batch_norms
 from calibrate.gate import Limits
 from calibrate.ladder import Climb, Stand
 from calibrate.onnx_int8 import Settings, prepare
+from calibrate.release import mark_release
+from calibrate.report import write_report
+from calibrate.report.record import judgement_of
 from calibrate.statistics import divergence
 from calibrate.sweep import Sweep
 from calibrate.work import CLIMB, GRAPH, Work
 from edge.align import Crop
 from edge.errors import InputError
+from edge.model import DEFAULT_MODEL
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
 from edge.values import EMOTIONS
@@ -398,6 +402,60 @@ class TestCandidate:
         done = edge_train(tmp_path, "calibrate", "check", str(tmp_path))
         assert done.returncode == 4
         assert "int8.onnx" in done.stderr
+
+    @pytest.fixture
+    def released(self, candidate: Path, tmp_path: Path) -> Path:
+        """A copy whose int8 file is said to have answered as its parent did, with the record of a real run."""
+        folder = tmp_path / "released"
+        folder.mkdir()
+        for path in candidate.iterdir():
+            if path.is_file():
+                (folder / path.name).write_bytes(path.read_bytes())
+        test = read_answers(folder, "test")
+        alike = dict.fromkeys(test.probabilities, test.probabilities["fp32.onnx"])
+        write_answers(folder, "test", replace(test, probabilities=alike))
+        write_report(folder, pictures=None)
+        evidence = read_evidence(folder)
+        assert mark_release(folder, judgement_of(evidence, read_answers(folder, "test")))
+        made = json.loads(DEFAULT_MODEL.with_name("lite2.json").read_text())["made"]
+        (folder / "export.json").write_text(json.dumps(made))
+        return folder
+
+    def test_what_is_shipped(self, released: Path, tmp_path: Path) -> None:
+        done = edge_train(tmp_path, "calibrate", "ship", str(released), "--to", str(tmp_path / "models"))
+        assert done.returncode == 0, done.stderr
+        written = {Path(line) for line in done.stdout.splitlines()}
+        assert {path.name for path in written} == {
+            "bars-int8.onnx", "bars.fp16.safetensors", "bars.json", "bars.md", "bars.report.html", "bars.report.json",
+        }  # fmt: skip
+        for path in written:
+            assert str(tmp_path.parent) not in path.read_text(errors="ignore"), path.name
+        card = (tmp_path / "models" / "bars.md").read_text()
+        assert "edge calibrate run bars-fp32.onnx --data" in card
+        assert "## What int8 cost: bars" in card
+        shipped = OnnxClassifier(tmp_path / "models" / "bars-int8.onnx").info
+        weights = (tmp_path / "models" / "bars.fp16.safetensors").read_bytes()
+        assert shipped.parent_sha256 == hashlib.sha256(weights).hexdigest()
+
+    def test_what_is_not_shipped(self, released: Path, tmp_path: Path) -> None:
+        def refused(code: int) -> str:
+            done = edge_train(tmp_path, "calibrate", "ship", str(released), "--to", str(tmp_path / "models"))
+            assert done.returncode == code, done.stderr
+            assert not (tmp_path / "models").exists()
+            return done.stderr
+
+        mark = (released / "release.json").read_bytes()
+        (released / "release.json").unlink()
+        assert "no release.json" in refused(4)
+        (released / "release.json").write_bytes(mark)
+        weights = (released / "parent.fp16.safetensors").read_bytes()
+        (released / "parent.fp16.safetensors").write_bytes(weights + b"x")
+        assert "not what int8.onnx was made from" in refused(2)
+        (released / "parent.fp16.safetensors").write_bytes(weights)
+        (released / "export.json").write_text("{}")
+        assert "no record" in refused(2)
+        (released / "int8.onnx").write_bytes(b"another")
+        assert "int8.onnx" in refused(4)
 
     def test_a_bare_onnx_says_what_it_lacks(self, exported: Path, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "alone-fp32.onnx").write_bytes((exported / "bars-fp32.onnx").read_bytes())
