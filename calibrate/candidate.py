@@ -34,7 +34,7 @@ from calibrate.evidence import (
 )
 from calibrate.finetune import Course
 from calibrate.gate import Judgement, Limits
-from calibrate.ladder import Climb, Ground, Stand, climb, sensed
+from calibrate.ladder import Climb, Ground, Stand, climb, rung_in_words, sensed
 from calibrate.onnx_int8 import Settings, prepare, stamped
 from calibrate.parent import Parent, open_parent
 from calibrate.release import mark_release
@@ -87,7 +87,7 @@ class Options:
 
 def make_candidate(
     source: str, data: str | None, out: Path, options: Options, *, name: str | None, command: str, pictures: bool,
-    stages: Stages,
+    stages: Stages, say: Callable[[str], None] = lambda line: None,
 ) -> Judgement:  # fmt: skip
     """Make a candidate's folder: model files, evidence, answers, report, and the mark of a release if it passes.
 
@@ -102,6 +102,7 @@ def make_candidate(
         command: what was typed, for the report.
         pictures: whether the report may show test pictures.
         stages: told what is done.
+        say: given a line for each rung of the ladder, as it is judged.
 
     Raises:
         InputError: something named is missing or unfit.
@@ -129,7 +130,16 @@ def make_candidate(
     )  # fmt: skip
     settings = Settings(chosen.activation, chosen.per_channel)
     done = work.read_climb() or Climb(Stand(prepared, prepared, sweep.ranges(chosen.method, count), settings))
-    climb(ground, done, everything=options.everything, keep=work.write_climb)
+    told = len(done.rungs)
+
+    def keep(reached: Climb) -> None:
+        nonlocal told
+        work.write_climb(reached)
+        for rung in reached.rungs[told:]:
+            say(rung_in_words(rung))
+        told = len(reached.rungs)
+
+    climb(ground, done, everything=options.everything, keep=keep)
     files = _files(parent, done, tflite)
     test = parent.split.test
     answers = {

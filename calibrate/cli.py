@@ -95,9 +95,10 @@ def run_command(
         course=Course(steps=steps, rate=rate, seed=seed),
     )  # fmt: skip
     with progress_bar() as bar:
+        report = Report(bar)
         judgement = make_candidate(
             source, data, Path(out), options, name=plain_name(name) if name else None, command=typed(),
-            pictures=pictures == "all", stages=Report(bar),
+            pictures=pictures == "all", stages=report, say=report.say,
         )  # fmt: skip
     for reason in judgement.reasons:
         click.echo(reason)

@@ -31,10 +31,6 @@ class Figures:
     kl: float
     passes: bool
 
-    def __str__(self) -> str:
-        lies = "within the gate" if self.passes else "outside the gate"
-        return f"dev {100 * self.accuracy:.2f} %, agrees {100 * self.agreement:.2f} %, KL {self.kl:.4f}, {lies}"
-
 
 @dataclass(frozen=True)
 class Dev:

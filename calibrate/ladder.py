@@ -147,6 +147,15 @@ def climb(ground: Ground, done: Climb, *, everything: bool, keep: Callable[[Clim
     done.layers = [replace(layer, kept_float=layer.name in floats) for layer in done.layers]
 
 
+def rung_in_words(rung: Rung) -> str:
+    """Return what a rung came to, in a line."""
+    lies = "within half the gate" if rung.passes else "outside half the gate"
+    return (
+        f"{rung.name}, {rung.format}: dev {100 * rung.accuracy:.2f} %, agrees {100 * rung.agreement:.2f} %, "
+        f"KL {rung.kl:.5f}, {lies}{', kept' if rung.kept else ''} ({rung.seconds:.0f} s)"
+    )
+
+
 def sense(ground: Ground, done: Climb) -> None:
     """Find out how much each layer suffers, where the ladder stands now."""
     dev, some = ground.dev, sensed(len(ground.dev.crops))

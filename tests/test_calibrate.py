@@ -342,6 +342,7 @@ def candidate(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathF
         "10", "--pictures", "none",
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr
+    assert "\nranges, onnx: dev " in done.stdout, "a line for each rung, as it is judged"
     return out
 
 
