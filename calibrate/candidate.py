@@ -34,7 +34,7 @@ from calibrate.evidence import (
 )
 from calibrate.finetune import Course
 from calibrate.gate import Judgement, Limits
-from calibrate.ladder import Climb, Ground, Stand, climb, rung_in_words, sensed
+from calibrate.ladder import Climb, Ground, Stand, as_int8, climb, rung_in_words, sensed
 from calibrate.onnx_int8 import Settings, prepare, stamped
 from calibrate.parent import Parent, open_parent
 from calibrate.release import mark_release
@@ -124,9 +124,11 @@ def make_candidate(
     chosen, count = _chosen(trials), _chosen(curve).count
     calibration = choose_calibration(parent.split, count, options.seed, size)
     described = {**calibration.described, "method": chosen.method}
+    info = replace(parent.info, calibration=described)
+    converted = _converted(parent, info, stages) if tflite else None
     ground = Ground(
-        replace(parent.info, calibration=described), chosen.method, parent.network, parent.split.train,
-        calibration.crops, dev, options.course, tflite, stages.stage,
+        info, chosen.method, parent.network, parent.split.train, calibration.crops, dev, options.course, converted,
+        stages.stage,
     )  # fmt: skip
     settings = Settings(chosen.activation, chosen.per_channel)
     done = work.read_climb() or Climb(Stand(prepared, prepared, sweep.ranges(chosen.method, count), settings))
@@ -140,7 +142,7 @@ def make_candidate(
         told = len(reached.rungs)
 
     climb(ground, done, everything=options.everything, keep=keep)
-    files = _files(parent, done, tflite)
+    files = _files(parent, done, converted)
     test = parent.split.test
     answers = {
         "dev": _answers(files, parent.split.dev, size, stages, "dev"),
@@ -234,14 +236,19 @@ def _chosen(trials: list[Trial]) -> Trial:
     return next(trial for trial in trials if trial.chosen)
 
 
-def _files(parent: Parent, done: Climb, tflite: bool) -> dict[str, bytes]:
+def _converted(parent: Parent, info: ModelInfo, stages: Stages) -> bytes:
+    from calibrate.tflite_export import to_tflite
+
+    assert parent.network is not None
+    stages.stage("converting to TFLite")
+    return to_tflite(parent.network, as_int8(info))
+
+
+def _files(parent: Parent, done: Climb, converted: bytes | None) -> dict[str, bytes]:
     """Return the candidate's model files by name, the float ones from the parent, in the order of `MODEL_FILES`."""
     files = {FP32_ONNX: parent.graph, INT8_ONNX: done.files["onnx"]}
-    if tflite:
-        from calibrate.tflite_export import to_tflite
-
-        assert parent.network is not None
-        files |= {FP32_TFLITE: to_tflite(parent.network, parent.info), INT8_TFLITE: done.files["tflite"]}
+    if converted is not None:
+        files |= {FP32_TFLITE: pack(converted, parent.info.to_metadata()), INT8_TFLITE: done.files["tflite"]}
     return {name: files[name] for name in MODEL_FILES if name in files}
 
 

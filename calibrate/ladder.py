@@ -20,6 +20,7 @@ from calibrate.folding import carry_back
 from calibrate.onnx_int8 import Ranges, Settings, prepare, quantize, stamped, take_ranges
 from calibrate.repair import adaround, correct_bias, equalize, keep_float_search, sensitivity
 from calibrate.repair.layers import weight_layers
+from edge.errors import InputError
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
 from edge.model.tflite import TfliteClassifier
@@ -31,6 +32,9 @@ Told = Callable[[str, int | None], Callable[[int], None]]
 
 LARGEST = 0.30
 """Size of the int8 file that may be, as a share of the float file's."""
+
+TFLITE_METHODS = {"minmax": "minmax", "percentile": "percentile", "entropy": "mse"}
+"""What is nearest to the chosen way of taking ranges among those for TFLite, which has no entropy."""
 
 SENSED = 500
 """Dev pictures that single layers are judged on."""
@@ -67,7 +71,7 @@ class Ground:
             right on pictures which the ranges clip is put wrong on the others.
         dev: what is chosen on.
         course: of fine-tuning.
-        tflite: whether TFLite files are made too.
+        converted: the float TFLite file of `network`, its facts those of `info` as int8; None for no TFLite files.
         told: shown what is done.
     """
 
@@ -78,7 +82,7 @@ class Ground:
     crops: np.ndarray
     dev: Dev
     course: Course
-    tflite: bool
+    converted: bytes | None
     told: Told
 
     def steps(self, text: str) -> Callable[[int, int], None]:
@@ -270,7 +274,7 @@ def _judge(
     ground: Ground, done: Climb, name: str, what: str, stand: Stand, began: float, *, may_keep: bool = True
 ) -> None:
     """Judge a stand in every format; keep what is nearer to the parent than what was kept."""
-    for kind in ("onnx", "tflite") if ground.tflite else ("onnx",):
+    for kind in ("onnx", "tflite") if ground.converted is not None else ("onnx",):
         data = _file(ground, stand, kind)
         moved = ground.told(f"{name}: {kind} on dev", len(ground.dev.crops))
         figures = ground.dev.judge(_load(data, kind), moved)
@@ -292,11 +296,16 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
     if kind == "onnx":
         return stamped(quantize(stand.graph, stand.ranges, stand.settings), _small(ground))
     from calibrate import tflite_int8
-    from calibrate.tflite_export import to_tflite
+    from calibrate.tflite_export import to_tflite, with_weights
 
     assert ground.network is not None
-    graph = to_tflite(carry_back(stand.graph, ground.network), _small(ground))
-    ranges = tflite_int8.take_ranges(graph, ground.crops)  # least and greatest: measured best
+    assert ground.converted is not None
+    network = carry_back(stand.graph, ground.network)
+    try:
+        graph = with_weights(ground.converted, ground.network, network)
+    except InputError:  # more than weights changed
+        graph = to_tflite(network, _small(ground))
+    ranges = tflite_int8.take_ranges(graph, ground.crops, TFLITE_METHODS[ground.method])
     weights = {layer.node: layer.weight for layer in weight_layers(stand.graph)}
     floats = [weights[node] for node in stand.settings.keep_float if node in weights]
     named = [name.removeprefix("network.").removesuffix(".weight") for name in floats]
@@ -304,7 +313,12 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
 
 
 def _small(ground: Ground) -> ModelInfo:
-    return replace(ground.info, precision="int8", accuracy={})
+    return as_int8(ground.info)
+
+
+def as_int8(info: ModelInfo) -> ModelInfo:
+    """Return what an int8 file says of itself before it was measured."""
+    return replace(info, precision="int8", accuracy={})
 
 
 def _onnx(ground: Ground, model: onnx.ModelProto) -> OnnxClassifier:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 import io
-import multiprocessing
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -132,22 +132,16 @@ def _converted(model: Deployed, info: ModelInfo) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         torch.save(model.eval(), folder / MODEL)
-        worker = multiprocessing.get_context("spawn").Process(
-            target=_convert, args=(folder, info.crop.size), daemon=True
-        )
-        worker.start()
-        try:
-            worker.join()
-        finally:
-            worker.kill()
+        # As a program: a process of multiprocessing would run the caller's own script again.
+        done = subprocess.run([sys.executable, "-m", __name__, name, str(info.crop.size)], check=False)
         if (folder / GRAPH).exists():
             return (folder / GRAPH).read_bytes()
-        said = (folder / ERROR).read_text() if (folder / ERROR).exists() else f"exit code {worker.exitcode}"
+        said = (folder / ERROR).read_text() if (folder / ERROR).exists() else f"exit code {done.returncode}"
         raise InputError(f"{info.network}: litert-torch cannot convert it ({said}); its ONNX files are not concerned")
 
 
 def _convert(folder: Path, size: int) -> None:
-    """Convert `MODEL` in a folder to `GRAPH`, or say why not in `ERROR`; runs in a process of its own."""
+    """Convert `MODEL` in a folder to `GRAPH`, or say why not in `ERROR`; this module as a program."""
     with (folder / CHATTER).open("wb") as chatter:
         for stream in (1, 2):
             os.dup2(chatter.fileno(), stream)  # what the compiler writes does not pass through sys.stderr
@@ -219,3 +213,7 @@ def _module_path(converter_name: str, kind: str) -> str:
     if kind in WEIGHTED and weighted:
         return weighted[-1]
     return f"{paths[-1][1]}.{kind.lower()}" if paths else kind.lower()
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), int(sys.argv[2]))

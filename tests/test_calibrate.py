@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from edge.errors import InputError
 from edge.model import DEFAULT_MODEL
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
+from edge.model.tflite import TfliteClassifier
 from edge.values import EMOTIONS
 from train.cnn import Cnn
 from train.datasets import FaceSet, as_crops, open_faces
@@ -339,7 +341,7 @@ def candidate(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathF
     done = edge_train(
         home, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(pictures), "--out", str(out),
         "--count", "70", "--unlabelled", "100", "--seconds", "2", "--no-tflite", "--max-drop", "5", "--max-class-drop",
-        "10", "--pictures", "none",
+        "10", "--pictures", "none", "--steps", "10",
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr
     assert "\nranges, onnx: dev " in done.stdout, "a line for each rung, as it is judged"
@@ -381,7 +383,7 @@ class TestCandidate:
         done = edge_train(
             candidate.parent, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(pictures), "--out",
             str(candidate), "--count", "70", "--unlabelled", "100", "--seconds", "2", "--no-tflite", "--max-drop", "5",
-            "--max-class-drop", "10", "--pictures", "none",
+            "--max-class-drop", "10", "--pictures", "none", "--steps", "10",
         )  # fmt: skip
         assert done.returncode in (0, 4), done.stderr
         assert (candidate / "work" / CLIMB).stat().st_mtime_ns == before
@@ -403,6 +405,24 @@ class TestCandidate:
         done = edge_train(tmp_path, "calibrate", "check", str(tmp_path))
         assert done.returncode == 4
         assert "int8.onnx" in done.stderr
+
+    def test_with_tflite(self, exported: Path, pictures: Path, tmp_path: Path) -> None:
+        if find_spec("litert_torch") is None or find_spec("ai_edge_quantizer") is None:
+            pytest.skip("the extra tflite is not installed")
+        done = edge_train(
+            tmp_path, "calibrate", "run", str(exported / "bars-fp32.onnx"), "--data", str(pictures), "--out",
+            str(tmp_path / "both"), "--count", "35", "--unlabelled", "50", "--seconds", "1", "--tflite", "--pictures",
+            "none", "--steps", "4",
+        )  # fmt: skip
+        assert done.returncode in (0, 4), done.stderr
+        evidence = read_evidence(tmp_path / "both")
+        assert {facts.name for facts in evidence.files} == {"fp32.onnx", "int8.onnx", "fp32.tflite", "int8.tflite"}
+        assert {(rung.name, rung.format) for rung in evidence.ladder} >= {("ranges", "onnx"), ("ranges", "tflite")}
+        rows = read_answers(tmp_path / "both", "unlabelled").probabilities
+        np.testing.assert_allclose(rows["fp32.tflite"], rows["fp32.onnx"], atol=1e-4)
+        assert (rows["int8.tflite"].argmax(axis=1) == rows["int8.onnx"].argmax(axis=1)).mean() > 0.9
+        small = TfliteClassifier(tmp_path / "both" / "int8.tflite")
+        assert small.info.calibration == OnnxClassifier(tmp_path / "both" / "int8.onnx").info.calibration
 
     @pytest.fixture
     def released(self, candidate: Path, tmp_path: Path) -> Path:
