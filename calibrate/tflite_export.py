@@ -133,7 +133,8 @@ def _converted(model: Deployed, info: ModelInfo) -> bytes:
         folder = Path(name)
         torch.save(model.eval(), folder / MODEL)
         # As a program: a process of multiprocessing would run the caller's own script again.
-        done = subprocess.run([sys.executable, "-m", __name__, name, str(info.crop.size)], check=False)
+        seen = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # for the network's own module
+        done = subprocess.run([sys.executable, "-m", __name__, name, str(info.crop.size)], env=seen, check=False)
         if (folder / GRAPH).exists():
             return (folder / GRAPH).read_bytes()
         said = (folder / ERROR).read_text() if (folder / ERROR).exists() else f"exit code {done.returncode}"

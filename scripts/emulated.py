@@ -45,7 +45,7 @@ PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux201
 
 QEMU = {HASWELL: "qemu-x86_64", **dict.fromkeys(ARM_PARTS, "qemu-aarch64")}
 
-VERSION = "1"
+VERSION = "2"
 """Of how the folder is made: another one is made anew."""
 
 
@@ -95,7 +95,7 @@ def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray,
             [*command, f"{seen}/worker.py", f"{seen}/{model.name}", str(seen)],
             env={
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "Haswell" if processor == HASWELL else processor,
-                "PYTHONPATH": f"{source}:/opt/wheels", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+                "PYTHONPATH": f"{source}:/wheels", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
             },
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -125,7 +125,7 @@ def arm_system() -> Path:
               "bookworm", str(system)])  # fmt: skip
         platforms = [f"--platform={each}_aarch64" for each in PLATFORMS]
         _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target",
-              str(system / "opt" / "wheels"), "--only-binary=:all:", "--implementation=cp", "--python-version=3.11",
+              str(system / "wheels"), "--only-binary=:all:", "--implementation=cp", "--python-version=3.11",
               *platforms, *WHEELS])  # fmt: skip
         system.rename(folder)
     finally:

@@ -285,7 +285,7 @@ class TestSweep:
         assert [trial.count for trial in curve] == [35]
         assert sum(trial.chosen for trial in curve) == 1
 
-    def test_the_curve_marks_the_fewest_that_do(self, folded: Deployed, split: Split) -> None:
+    def test_the_curve_marks_the_most_that_are_as_near(self, folded: Deployed, split: Split) -> None:
         graph = prepare(to_onnx(folded, info_of("cnn")))
         crops = choose_calibration(split, 140, 0, SIZE).crops
         sweep = Sweep(graph, info_of("cnn"), dev_of(folded, split.dev), crops, silent)
@@ -294,7 +294,7 @@ class TestSweep:
         nearest = min(trial.kl for trial in curve)
         (chosen,) = [trial for trial in curve if trial.chosen]
         assert chosen.kl <= 1.1 * nearest
-        assert all(trial.kl > 1.1 * nearest for trial in curve if trial.count < chosen.count)
+        assert all(trial.kl > 1.1 * nearest for trial in curve if trial.count > chosen.count)
 
 
 class TestWork:
