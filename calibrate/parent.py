@@ -72,8 +72,10 @@ def open_parent(source: str, data: str | None, folder: Path, name: str | None, l
         if data is None:
             raise InputError(f"{source}: an ONNX file does not say where its faces are; add --data")
         return _from_file(Path(source), data, stages)
-    run = Run(Path(source) if Path(source).is_dir() else home() / "runs" / source)
-    if run.read_config() is None:
+    places = [Path(source)] if Path(source).is_dir() else []
+    runs = [run for run in map(Run, [*places, home() / "runs" / source]) if run.read_config() is not None]
+    run = next(iter(runs), None)  # a folder of that name may be the candidate's own
+    if run is None:
         raise InputError(f"{source}: no run of that name or folder, and no file that ends in .onnx")
     return _from_run(run, data, folder, name or run.folder.name, licence, stages)
 
