@@ -91,6 +91,7 @@ def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray,
             seen = Path("/") / folder.relative_to(inside)
             become_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
             source, command = seen, [*become_root, "chroot", str(inside), f"{seen}/qemu", "/usr/bin/python3.11"]
+            _run([*command, "-c", ""])  # where nobody may change the root there is nothing to compare
         done = subprocess.run(
             [*command, f"{seen}/worker.py", f"{seen}/{model.name}", str(seen)],
             env={
@@ -150,7 +151,7 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
-        raise Missing(f"the Arm system could not be made: {command[0]}: {said[-1]}")
+        raise Missing(f"the Arm system cannot be made or entered: {command[0]}: {said[-1]}")
 
 
 def work(model: Path, folder: Path) -> None:

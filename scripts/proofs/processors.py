@@ -51,7 +51,8 @@ def prove() -> dict[str, Any]:
         }  # fmt: skip
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        rows = list(pool.map(one, [(path, processor) for path in files for processor in PROCESSORS]))
+        # One processor at a time: the emulated system tells of one core.
+        rows = [row for each in PROCESSORS for row in pool.map(one, [(path, each) for path in files])]
     short = [row for row in rows if row["share"] < LEAST]
     if short:
         raise SystemExit(f"prove processors: {short}: at least {LEAST} of the labels were to be the same")
