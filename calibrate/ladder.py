@@ -295,8 +295,9 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
     """Return a stand's int8 file."""
     if kind == "onnx":
         return stamped(quantize(stand.graph, stand.ranges, stand.settings), _small(ground))
-    from calibrate import tflite_int8
+    from calibrate import tflite_ranges
     from calibrate.tflite_export import to_tflite, with_weights
+    from calibrate.tflite_int8 import quantize_tflite
 
     assert ground.network is not None
     assert ground.converted is not None
@@ -305,11 +306,11 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
         graph = with_weights(ground.converted, ground.network, network)
     except InputError:  # more than weights changed
         graph = to_tflite(network, _small(ground))
-    ranges = tflite_int8.take_ranges(graph, ground.crops, TFLITE_METHODS[ground.method])
+    ranges = tflite_ranges.take_ranges(graph, ground.crops, TFLITE_METHODS[ground.method])
     weights = {layer.node: layer.weight for layer in weight_layers(stand.graph)}
     floats = [weights[node] for node in stand.settings.keep_float if node in weights]
     named = [name.removeprefix("network.").removesuffix(".weight") for name in floats]
-    return tflite_int8.quantize_tflite(graph, ranges, keep_float=named)
+    return quantize_tflite(graph, ranges, keep_float=named)
 
 
 def _small(ground: Ground) -> ModelInfo:

@@ -6,9 +6,6 @@ calibration crops; `quantize` writes the int8 model from the two.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +19,8 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edge.errors import InputError
+from calibrate.quiet import quiet
+from edge.errors import InputError, first_line
 from edge.model.contract import ModelInfo
 
 METHODS = {
@@ -78,13 +76,13 @@ def prepare(graph: bytes) -> onnx.ModelProto:
     Raises:
         InputError: it is no model that can be quantized.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "float.onnx"
         path.write_bytes(graph)
         try:
             quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
         except Exception as error:  # onnxruntime's own exceptions have no common class
-            raise InputError(f"the model cannot be quantized: {_first_line(error)}") from None
+            raise InputError(f"the model cannot be quantized: {first_line(error)}") from None
         return onnx.load(str(path))
 
 
@@ -103,7 +101,7 @@ def take_ranges(prepared: onnx.ModelProto, crops: np.ndarray, method: str) -> Ra
         raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
     if not len(crops):
         raise InputError("no calibration pictures")
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "float.onnx"
         onnx.save(prepared, str(path))
         calibrator = create_calibrator(
@@ -137,7 +135,7 @@ def quantize(
     model.CopyFrom(prepared)
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     try:
-        with _quiet():
+        with quiet():
             quantizer = QDQQuantizer(
                 model, settings.per_channel, False, QuantType.QInt8, ACTIVATIONS[settings.activation],
                 TensorsData(CalibrationMethod.MinMax, data), [], [*head(prepared), *settings.keep_float], QUANTIZABLE,
@@ -145,7 +143,7 @@ def quantize(
             )  # fmt: skip
             quantizer.quantize_model()
     except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
-        raise InputError(f"the model cannot be quantized: {_first_line(error)}") from None
+        raise InputError(f"the model cannot be quantized: {first_line(error)}") from None
     return _held_float(quantizer.model.model, settings.keep_float)
 
 
@@ -180,20 +178,3 @@ def head(model: onnx.ModelProto) -> Sequence[str]:
     nodes = list(model.graph.node)
     last = max((i for i, node in enumerate(nodes) if node.op_type in ("Gemm", "MatMul")), default=len(nodes))
     return [node.name for node in nodes[last:]]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantizer's chatter off the terminal."""
-    logger, noise = logging.getLogger(), io.StringIO()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(noise), contextlib.redirect_stdout(noise):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from calibrate.tflite_graph import NEEDED, WEIGHTED, data_of, is_constant, name_of, operators, read_graph, write_graph
-from edge.errors import InputError
+from edge.errors import InputError, first_line
 from edge.model.contract import ModelInfo
 from edge.model.packed import pack, unpack
 from train.export import Deployed
@@ -155,7 +155,7 @@ def _convert(folder: Path, size: int) -> None:
         with torch.no_grad():
             made = litert_torch.convert(ChannelsLast(model).eval(), (example,)).model_content()
     except Exception as error:  # torch, jax and the compiler raise what they like
-        (folder / ERROR).write_text((str(error).strip().splitlines() or [type(error).__name__])[0][:160])
+        (folder / ERROR).write_text(first_line(error))
         return
     partial = folder / f"{GRAPH}.partial"
     partial.write_bytes(made)

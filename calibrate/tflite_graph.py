@@ -174,3 +174,10 @@ def _aligned(buffer: Any) -> Any:
             return schema.BufferEnd(builder)
 
     return Aligned(data=buffer.data)
+
+
+def outputs(model: Any, *, outside: bool = False) -> list[str]:
+    """Return the name of each operator's output, in order; of those outside the body alone where that is asked for."""
+    names = [name_of(model.subgraphs[0].tensors[op.outputs[0]]) for op, _ in operators(model)]
+    start, stop = body(model)
+    return [*names[:start], *names[stop:]] if outside else names

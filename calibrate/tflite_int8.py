@@ -5,37 +5,31 @@ The ranges are ours because the quantizer's own calibration takes moving average
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from calibrate.tflite_graph import NEEDED, WEIGHTED, body, data_of, layers, name_of, operators, read_graph, write_graph
-from edge.errors import InputError
+from calibrate.quiet import quiet
+from calibrate.tflite_graph import (
+    NEEDED,
+    WEIGHTED,
+    body,
+    data_of,
+    layers,
+    name_of,
+    operators,
+    outputs,
+    read_graph,
+    write_graph,
+)
+from edge.errors import InputError, first_line
 from edge.model.packed import pack, unpack
-
-METHODS = ("minmax", "percentile", "mse")
-
-PERCENTILE = 99.99
-
-BINS = 2048
-
-SHARES = np.linspace(1.0, 0.4, 25)
-"""Parts of a range's end that `mse` tries."""
 
 MOST = 2**30
 """Steps that a bias may count, so that it and a sum beside it fit into int32."""
-
-INFINITE = 3e38
-"""What stands for infinity in a float32 pad."""
-
-Ranges = dict[str, tuple[float, float]]
-"""Least and greatest value by tensor name, in the tensor's own unit."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +42,6 @@ class Grid:
 
     step: float
     start: float
-
-
-def take_ranges(
-    graph: bytes, crops: np.ndarray, method: str = "minmax", progress: Callable[[int], None] = lambda done: None
-) -> Ranges:
-    """Run a float file over calibration crops and return the range of every tensor that may be quantized.
-
-    A tensor is looked at as the runtime computes it, so after the activation that is fused into its operator.
-
-    Args:
-        graph: a float TFLite file of `to_tflite`.
-        crops: `(N, S, S, 3)` uint8 RGB, none of them used for choosing or reporting.
-        method: `minmax`; `percentile`, which cuts off 0.01% of the values, half of it on either side; `mse`, the range
-            whose 256 steps are nearest to the values in the mean square.
-        progress: called with the number of crops done; there are two rounds for all but `minmax`.
-
-    Raises:
-        InputError: the method is unknown, there are no crops, or the file does not run on them.
-
-    Source of `mse`: Nagel et al. 2021, A White Paper on Neural Network Quantization (section 3.1).
-    """
-    if method not in METHODS:
-        raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
-    if not len(crops):
-        raise InputError("no calibration pictures")
-    found: Ranges = {}
-    for index, values in enumerate(_activations(graph, crops)):
-        for name, value in values.items():
-            low, high = found.get(name, (np.inf, -np.inf))
-            least, greatest = _extremes(value)
-            found[name] = min(low, least), max(high, greatest)
-        progress(index + 1)
-    if method != "minmax":
-        counts = {name: np.zeros(BINS, np.int64) for name in found}
-        for index, values in enumerate(_activations(graph, crops)):
-            for name, value in values.items():
-                counts[name] += np.histogram(value, BINS, found[name])[0]
-            progress(len(crops) + index + 1)
-        cut = _percentile if method == "percentile" else _least_error
-        found = {name: cut(counts[name], *found[name]) for name in found}
-    return found
 
 
 def quantize_tflite(
@@ -121,16 +74,16 @@ def quantize_tflite(
     if strange:
         raise InputError(f"keep_float: no layer {', '.join(strange[:3])}; the file has {', '.join(known[:3])}, ...")
     model = read_graph(graph)
-    floats = [*_outputs(model, outside=True), *_with_pads(model, keep_float)]
+    floats = [*outputs(model, outside=True), *_with_pads(model, keep_float)]
     limits, grid = dict(ranges), _grid(model)
     if grid is not None:
-        limits[_outputs(model)[body(model)[0] - 1]] = grid.start, 255 * grid.step + grid.start
+        limits[outputs(model)[body(model)[0] - 1]] = grid.start, 255 * grid.step + grid.start
     calibration = {
         name: {"min": np.array([[[[low]]]], np.float32), "max": np.array([[[[high]]]], np.float32)}
         for name, (low, high) in limits.items()
     }
     try:
-        with _quiet():
+        with quiet():
             tool = quantizer.Quantizer(write_graph(model))
             tool.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
             for name in floats:
@@ -139,44 +92,12 @@ def quantize_tflite(
                 )
             made = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except Exception as error:  # the quantizer raises what it likes
-        raise InputError(f"the graph cannot be quantized: {_first_line(error)}") from None
+        raise InputError(f"the graph cannot be quantized: {first_line(error)}") from None
     small = read_graph(bytes(made))
     _save_biases(small, model)
     if grid is not None:
         _take_bytes(small, grid)
     return pack(write_graph(small), {**unpack(graph, "of the graph"), "precision": "int8", "accuracy": "{}"})
-
-
-def _activations(graph: bytes, crops: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the value of every computed float tensor by name, crop by crop; good until the next is asked for."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    outputs = set(_outputs(read_graph(graph)))
-    try:
-        with _quiet():
-            interpreter = Interpreter(
-                model_content=graph, experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )  # fmt: skip
-            interpreter.allocate_tensors()
-        source = interpreter.get_input_details()[0]["index"]
-        places = {
-            each["name"]: each["index"] for each in interpreter.get_tensor_details()
-            if each["name"] in outputs and each["dtype"] is np.float32
-        }  # fmt: skip
-        for crop in crops:
-            interpreter.set_tensor(source, crop[None])
-            interpreter.invoke()
-            yield {name: interpreter.get_tensor(place) for name, place in places.items()}
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"the graph does not run on the calibration pictures: {_first_line(error)}") from None
-
-
-def _outputs(model: Any, *, outside: bool = False) -> list[str]:
-    """Return the name of each operator's output, in order; of those outside the body alone where that is asked for."""
-    names = [name_of(model.subgraphs[0].tensors[op.outputs[0]]) for op, _ in operators(model)]
-    start, stop = body(model)
-    return [*names[:start], *names[stop:]] if outside else names
 
 
 def _with_pads(model: Any, keep_float: Sequence[str]) -> list[str]:
@@ -205,36 +126,6 @@ def _grid(model: Any) -> Grid | None:
             step, offset = (step * number, offset * number) if kind == "MUL" else (step, offset - number)
         source = op.outputs[0]
     return Grid(step, offset) if start and step > 0 and offset <= 0 <= 255 * step + offset else None
-
-
-def _extremes(value: np.ndarray) -> tuple[float, float]:
-    """Return the least and the greatest value; the minus infinity that a maximum is padded with is none."""
-    if value.min() < -INFINITE:
-        value = value[value > -INFINITE]
-    return float(value.min()), float(value.max())
-
-
-def _percentile(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return the range that holds `PERCENTILE` of the values, as much cut off below as above."""
-    share = np.cumsum(counts) / counts.sum()
-    cut = (1 - PERCENTILE / 100) / 2
-    edges = np.linspace(low, high, BINS + 1)
-    return float(edges[np.searchsorted(share, cut)]), float(edges[1 + np.searchsorted(share, 1 - cut)])
-
-
-def _least_error(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return the range whose 256 steps leave the least squared error, each end tried from its whole length down."""
-    edges = np.linspace(low, high, BINS + 1)
-    values, low, high = (edges[1:] + edges[:-1]) / 2, min(low, 0.0), max(high, 0.0)
-    best, chosen = np.inf, (low, high)
-    for below in SHARES if low < 0 else SHARES[:1]:
-        for above in SHARES if high > 0 else SHARES[:1]:
-            step = (high * above - low * below) / 255 or 1.0
-            first = np.rint(low * below / step)
-            error = float(np.square(np.clip(np.rint(values / step), first, first + 255) * step - values) @ counts)
-            if error < best:
-                best, chosen = error, (low * below, high * above)
-    return chosen
 
 
 def _save_biases(model: Any, parent: Any) -> None:
@@ -315,20 +206,3 @@ def _readers(model: Any, tensor: int) -> tuple[list[Any], list[int]]:
                 return [], tensors
             convolutions.append(op)
     return convolutions, tensors
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantizer's chatter off the terminal."""
-    logger, noise = logging.getLogger(), io.StringIO()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(noise), contextlib.redirect_stdout(noise):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

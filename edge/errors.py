@@ -17,3 +17,9 @@ class OutsideError(EdgeError):
     """The world outside did not answer: a camera, a broker, a download (exit code 3)."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a foreign error says first, at most 160 characters of it; its class's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

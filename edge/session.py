@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnxruntime as ort
 
-from edge.errors import InputError
+from edge.errors import InputError, first_line
 
 ort.disable_telemetry_events()  # this kit tells nobody what runs on a device
 
@@ -32,7 +32,6 @@ def open_session(data: bytes, name: str, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common class
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {reason}"
+            f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {first_line(error)}"
         ) from None

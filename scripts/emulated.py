@@ -96,7 +96,8 @@ def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray,
             [*command, f"{seen}/worker.py", f"{seen}/{model.name}", str(seen)],
             env={
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "Haswell" if processor == HASWELL else processor,
-                "PYTHONPATH": f"{source}:/wheels", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+                "PYTHONPATH": str(source) if processor == HASWELL else f"{source}:/wheels",
+                "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
             },
             capture_output=True, text=True, check=False,
         )  # fmt: skip

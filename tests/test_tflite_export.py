@@ -19,7 +19,8 @@ from torch import nn
 from calibrate.folding import fold_batch_norms
 from calibrate.tflite_export import to_tflite, with_weights
 from calibrate.tflite_graph import data_of, layers, name_of, operators, read_graph, write_graph
-from calibrate.tflite_int8 import METHODS, Ranges, quantize_tflite, take_ranges
+from calibrate.tflite_int8 import quantize_tflite
+from calibrate.tflite_ranges import METHODS, Ranges, take_ranges
 from edge.align import Crop
 from edge.errors import InputError
 from edge.model.contract import ModelInfo

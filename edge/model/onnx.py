@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from edge.errors import InputError
+from edge.errors import InputError, first_line
 from edge.model.contract import ModelInfo, read_metadata
 from edge.model.probabilities import checked
 from edge.session import open_session
@@ -61,6 +61,6 @@ class OnnxClassifier:
         try:
             result: np.ndarray = self._session.run([self._output], {self._input: crops})[0]
         except Exception as error:  # onnxruntime's own exceptions have no common class
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = first_line(error)
             raise InputError(f"model {self._name} fails on {len(crops)} crops: {reason}") from None
         return checked(result, (len(crops), len(self.info.labels)), self._name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.errors import InputError
+from edge.errors import InputError, first_line
 from edge.model.contract import ModelInfo, read_metadata
 from edge.model.packed import unpack
 from edge.model.probabilities import checked
@@ -66,7 +66,7 @@ class TfliteClassifier:
             self._model.allocate_tensors()
         except Exception as error:  # ValueError, RuntimeError, MemoryError: as it comes
             raise InputError(
-                f"model {name} is no TFLite file that {self.runtime} can run: {_first_line(error)}"
+                f"model {name} is no TFLite file that {self.runtime} can run: {first_line(error)}"
             ) from None
         self._check_shapes(name)
 
@@ -97,7 +97,7 @@ class TfliteClassifier:
         try:
             result = np.concatenate([self._run(batch) for batch in batches])
         except Exception as error:  # ValueError and RuntimeError for what does not fit or cannot be computed
-            raise InputError(f"model {self._name} fails on {len(crops)} crops: {_first_line(error)}") from None
+            raise InputError(f"model {self._name} fails on {len(crops)} crops: {first_line(error)}") from None
         return checked(result, (len(crops), len(self.info.labels)), self._name)
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def _interpreter(file: str, runtime: str | None) -> tuple[Any, str]:
             return import_module(f"{RUNTIMES[package]}.interpreter").Interpreter, _versioned(package)
         except ImportError as error:
             if package in installed():
-                reasons.append(f"{package} is installed, but: {_first_line(error)}")
+                reasons.append(f"{package} is installed, but: {first_line(error)}")
     said = f" ({'; '.join(reasons)})" if reasons else ""
     wanted = runtime or next(iter(RUNTIMES))
     raise InputError(
@@ -158,8 +158,3 @@ def _shape(tensor: dict[str, Any]) -> list[int]:
 
 def _described(tensor: dict[str, Any]) -> str:
     return f"{np.dtype(tensor['dtype']).name}{_shape(tensor)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

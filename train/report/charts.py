@@ -73,15 +73,17 @@ def draw(title: str, alt: str, paint: Callable[[Figure, Theme], None], height: f
         paint: draws into an empty figure.
         height, width: inches.
     """
-    light, dark = (_png(paint, theme, width, height) for theme in (LIGHT, DARK))
+    light, dark = (png(paint, theme, width, height) for theme in (LIGHT, DARK))
     return Chart(title, alt, light, dark, round(width * DPI), round(height * DPI))
 
 
-def _png(paint: Callable[[Figure, Theme], None], theme: Theme, width: float, height: float) -> bytes:
+def png(paint: Callable[[Figure, Theme], None], theme: Theme, width: float, height: float) -> bytes:
+    """Draw a figure of so many inches in a theme; return PNG bytes."""
     settings: Any = {
         "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
         "legend.fontsize": 9, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "grid.linewidth": 0.5, "grid.alpha": 0.6, "lines.linewidth": 1.6,
+        "hatch.linewidth": 0.8, "axes.axisbelow": True,
         "figure.facecolor": theme.paper, "axes.facecolor": theme.paper, "savefig.facecolor": theme.paper,
         "text.color": theme.ink, "axes.labelcolor": theme.ink, "axes.edgecolor": theme.faint,
         "xtick.color": theme.ink, "ytick.color": theme.ink, "grid.color": theme.faint,
@@ -229,7 +231,7 @@ def comparison_picture(spots: Sequence[Spot], x: str) -> bytes:
         _paint_field(figure, left, theme, spots, x, columns=4)
         _paint_classes(figure, right, theme, spots, legend=False)
 
-    return _png(paint, LIGHT, 2 * WIDTH + 0.6, height)
+    return png(paint, LIGHT, 2 * WIDTH + 0.6, height)
 
 
 def _paint_field(figure: Figure, axes: Axes, theme: Theme, spots: Sequence[Spot], x: str, columns: int = 2) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 def render(template: str, **values: Any) -> str:
     """Fill a template of `train/report/templates`; every text is escaped."""
-    folder = Path(__file__).resolve().parent / "templates"
+    return fill(Path(__file__).resolve().parent / "templates", template, {"pct": percent}, values)
+
+
+def fill(
+    folder: Path, template: str, filters: Mapping[str, Callable[..., object]], values: Mapping[str, object]
+) -> str:
+    """Fill a template of a folder; every text is escaped.
+
+    Args:
+        folder: with the template and those that it draws in.
+        template: its file name.
+        filters: beside `picture`, `png` and `num`, which every report has.
+        values: what the template speaks of; a name that is missing is an error.
+    """
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"pct": percent, "picture": picture_uri, "png": png_uri, "num": number}
+    environment.filters |= {"picture": picture_uri, "png": png_uri, "num": number, **filters}
     return environment.get_template(template).render(**values)
 
 
