@@ -50,10 +50,13 @@ class ClassifyConfig:
 
     threads: int | None = None
     """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
+    rate: float = 10.0
+    """How often each face is read, times a second at most; 0 reads it in every frame."""
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             _within("classify.threads", self.threads, 1, MOST_THREADS)
+        _within("classify.rate", self.rate, 0, 1000)
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,16 @@ class TrackConfig:
 
     overlap: float = 0.3
     """Smallest intersection over union of two boxes that counts as the same face."""
-    keep: float = 0.5
+    keep: float = 0.4
     """How long a face that is not found is waited for before it has left, seconds."""
+    search_every: float = 1.0
+    """Seconds between two searches of the whole picture while faces are followed; 0 searches every frame."""
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap < 1:
             raise InputError(f"track.overlap is {self.overlap}: it must lie between 0 and 1")
         _within("track.keep", self.keep, 0, 3600)
+        _within("track.search_every", self.search_every, 0, 60)
 
 
 @dataclass(frozen=True)

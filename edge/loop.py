@@ -1,16 +1,19 @@
-"""The frame loop: detect, follow, align, classify, and say what happened. Knows no camera, no network, no screen."""
+"""The frame loop: follow, align, classify, and say what happened. Knows no camera, no network, no screen."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge.align import align
+from edge.config import Config
 from edge.detect import Detector
 from edge.events import Event, EventMaker
+from edge.follow import Follower
 from edge.model import Classifier
 from edge.model.answers import to_emotions
 from edge.track import Tracker
@@ -27,6 +30,7 @@ class Step:
         emotions: one for each face.
         events: what happened, in order.
         ms: milliseconds for `detect`, `classify` and `total`.
+        read: how many of the faces were read in this frame; the others keep what was read last.
     """
 
     frame: Frame
@@ -34,16 +38,34 @@ class Step:
     emotions: list[Emotion]
     events: list[Event]
     ms: dict[str, float]
+    read: int
+
+
+@dataclass
+class _View:
+    """What is known of one camera's picture.
+
+    Attributes:
+        follower: finds its faces.
+        emotions: what was last read in each face, by track.
+        read: when that was, seconds.
+        last: its last frame.
+    """
+
+    follower: Follower
+    emotions: dict[int, Emotion] = field(default_factory=dict)
+    read: dict[int, float] = field(default_factory=dict)
+    last: Frame | None = None
 
 
 class Loop:
-    """Takes frames one by one and turns them into events.
+    """Takes frames one by one, of one camera or several, and turns them into events.
 
     Args:
         detector: finds faces.
         classifier: reads emotions; all faces of a frame go through it in one batch.
-        tracker: gives ids.
         maker: numbers the events.
+        config: how faces are followed and read; its cameras and broker do not matter here.
         clock: seconds, for the timings alone.
     """
 
@@ -51,37 +73,65 @@ class Loop:
         self,
         detector: Detector,
         classifier: Classifier,
-        tracker: Tracker,
         maker: EventMaker,
+        config: Config | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.detector, self.classifier, self.tracker, self.maker = detector, classifier, tracker, maker
+        self.detector, self.classifier, self.maker = detector, classifier, maker
+        self.config = config or Config()
         self._clock = clock
-        self._last: Frame | None = None
+        self._views: dict[str, _View] = {}
+        self._tracks = itertools.count(1)
 
     def step(self, frame: Frame) -> Step:
         """Process one frame."""
+        view = self._view(frame.camera)
         began = self._clock()
-        found = self.detector.detect(frame.image)
+        tracked = view.follower.update(frame)
         detected = self._clock()
-        emotions = classify_faces(frame.image, found, self.classifier)
+        read = self._read(frame, tracked.faces, view)
         classified = self._clock()
-        tracked = self.tracker.update(found, frame.mono)
         ms = {
             "detect": (detected - began) * 1000,
             "classify": (classified - detected) * 1000,
-            "total": (self._clock() - began) * 1000,
+            "total": (classified - began) * 1000,
         }
         events = [self.maker.left(frame, track) for track in tracked.left]
+        for track in tracked.left:
+            view.emotions.pop(track), view.read.pop(track)
+        emotions = [view.emotions[face.track] for face in tracked.faces]
         for face, emotion in zip(tracked.faces, emotions, strict=True):
             events.append(self.maker.seen(frame, face, emotion, ms, entered=face.track in tracked.entered))
-        self._last = frame
-        return Step(frame, tracked.faces, emotions, events, ms)
+        view.last = frame
+        return Step(frame, tracked.faces, emotions, events, ms, read)
 
     def finish(self) -> list[Event]:
-        """End all tracks: the source has ended. Return their leave events, at the time of the last frame."""
-        tracks = self.tracker.finish()
-        return [self.maker.left(self._last, track) for track in tracks] if self._last else []
+        """End all tracks: the sources have ended. Return their leave events, each at the time of its last frame."""
+        return [
+            self.maker.left(view.last, track)
+            for view in self._views.values()
+            for track in view.follower.finish()
+            if view.last is not None
+        ]
+
+    def _view(self, camera: str) -> _View:
+        if camera not in self._views:
+            track = self.config.track
+            tracker = Tracker(track.overlap, track.keep, self._tracks)
+            self._views[camera] = _View(Follower(self.detector, tracker, track.search_every))
+        return self._views[camera]
+
+    def _read(self, frame: Frame, faces: list[Face], view: _View) -> int:
+        """Read the emotions of the faces whose turn it is, in one batch; return how many."""
+        rate = self.config.classify.rate
+        due = [
+            face
+            for face in faces
+            if frame.still or rate <= 0 or face.track not in view.read or frame.mono - view.read[face.track] >= 1 / rate
+        ]
+        for face, emotion in zip(due, classify_faces(frame.image, due, self.classifier), strict=True):
+            view.emotions[face.track], view.read[face.track] = emotion, frame.mono
+        return len(due)
 
 
 def classify_faces(image: np.ndarray, faces: list[Face], classifier: Classifier) -> list[Emotion]:
@@ -92,6 +142,8 @@ def classify_faces(image: np.ndarray, faces: list[Face], classifier: Classifier)
         faces: as a detector gives them.
         classifier: a model.
     """
+    if not faces:
+        return []
     crop = classifier.info.crop
     crops = np.empty((len(faces), crop.size, crop.size, 3), np.uint8)  # (N, S, S, 3) RGB
     for index, face in enumerate(faces):

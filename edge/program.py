@@ -10,7 +10,6 @@ from edge.events import EventMaker, new_stream
 from edge.loop import Loop, Step
 from edge.model import load_model
 from edge.sources import open_source
-from edge.track import Tracker
 
 
 def watch(source: str, *, model: str | None = None, config: Config | None = None) -> Iterator[Step]:
@@ -33,8 +32,7 @@ def watch(source: str, *, model: str | None = None, config: Config | None = None
     config = config or Config()
     classifier = load_model(model or config.model, threads=config.classify.threads or 1)
     detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
-    tracker = Tracker(config.track.overlap, config.track.keep)
-    loop = Loop(detector, classifier, tracker, EventMaker(config.device, new_stream(), classifier.info.id))
+    loop = Loop(detector, classifier, EventMaker(config.device, new_stream(), classifier.info.id), config)
     opened = open_source(source)
     try:
         while (frame := opened.read()) is not None:

@@ -25,7 +25,6 @@ from edge.model import Classifier, load_model
 from edge.model.choice import load_chosen
 from edge.publish import Publisher, open_publisher
 from edge.sources import open_source
-from edge.track import Tracker
 
 DELIVERY_SECONDS = 10.0
 """How long the end waits for the broker to confirm what is still on its way."""
@@ -113,7 +112,7 @@ class Runner:
         detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
         stream = new_stream()
         maker = EventMaker(config.device, stream, classifier.info.id, clock_state())
-        loop = Loop(detector, classifier, Tracker(config.track.overlap, config.track.keep), maker)
+        loop = Loop(detector, classifier, maker, config)
         with ExitStack() as stack:
             source = open_source(
                 self.camera.source, self.camera.name, wait=self._stop.wait, say=self._camera_says,

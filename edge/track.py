@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,31 +38,38 @@ class Tracker:
     Args:
         overlap: smallest intersection over union that counts as the same face, 0 to 1.
         keep: how long a face that is not found stays in memory before it has left, seconds.
+        numbers: where ids come from: one series for all cameras of a device.
     """
 
-    def __init__(self, overlap: float = 0.3, keep: float = 0.5) -> None:
+    def __init__(self, overlap: float = 0.3, keep: float = 0.5, numbers: Iterator[int] | None = None) -> None:
         self.overlap, self.keep = overlap, keep
         self._tracks: dict[int, _Track] = {}
-        self._next = 1
+        self._numbers = itertools.count(1) if numbers is None else numbers
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The ids that have not left, seen in the last frame or not."""
+        return tuple(self._tracks)
 
     def update(self, faces: Sequence[Face], now: float) -> Tracked:
         """Give each face its id.
 
         Args:
-            faces: the faces of one frame.
+            faces: the faces of one frame; one that brings an id along keeps it.
             now: the frame's time on a clock that never goes back, seconds.
         """
-        ids = list(self._tracks)
-        found = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-        known = np.array([self._tracks[i].box for i in ids], np.float32).reshape(-1, 4)
-        matched = match(found, known, self.overlap)
+        taken = {face.track for face in faces}
+        ids = [track for track in self._tracks if track not in taken]
+        unknown = [index for index, face in enumerate(faces) if face.track < 0]
+        found = np.array([faces[index].box for index in unknown], np.float32).reshape(-1, 4)
+        known = np.array([self._tracks[track].box for track in ids], np.float32).reshape(-1, 4)
+        matched = {unknown[row]: ids[place] for row, place in match(found, known, self.overlap).items()}
         entered = set()
         tracked: list[Face] = []
         for index, face in enumerate(faces):
-            if index in matched:
-                track = ids[matched[index]]
-            else:
-                track, self._next = self._next, self._next + 1
+            track = matched.get(index, face.track)
+            if track < 0:
+                track = next(self._numbers)
                 entered.add(track)
             self._tracks[track] = _Track(face.box, now)
             tracked.append(replace(face, track=track))

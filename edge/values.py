@@ -21,6 +21,7 @@ class Frame:
         mono: seconds on a clock that never goes back: the monotonic clock at a camera's capture; for a video file that
             clock at its start plus the frame's place in the file, so that nothing depends on how fast it is read.
         camera: the camera's name.
+        still: a picture of its own, not one of a sequence: nothing in it is where it was in the one before.
     """
 
     image: np.ndarray
@@ -28,6 +29,7 @@ class Frame:
     time: float
     mono: float
     camera: str
+    still: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

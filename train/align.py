@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.detect import Detector, load_detector
+from edge.detect import Finder, load_detector
 from edge.errors import InputError
 from edge.files import write_whole
 from edge.model import load_model
@@ -73,7 +73,7 @@ def _read(data: str, label_map: dict[str, str]) -> tuple[FaceSet, np.ndarray]:
     return (open_faces(data, label_map) if letterboxed else whole), whole.images
 
 
-def _detector(name: str) -> Detector:
+def _detector(name: str) -> Finder:
     if name == "mtcnn":
         return load_detector("mtcnn")
     from train.facenet import FacenetDetector
@@ -82,7 +82,7 @@ def _detector(name: str) -> Detector:
 
 
 def _framing(
-    faces: FaceSet, pictures: np.ndarray, detector: Detector, model: Path | None, size: int, count: int, stages: Stages
+    faces: FaceSet, pictures: np.ndarray, detector: Finder, model: Path | None, size: int, count: int, stages: Stages
 ) -> Framing:
     """Return the crop of a model file, or measure it on training pictures."""
     if model is not None:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edge.align import Crop, align, ready_crop
-from edge.detect import Detector
+from edge.detect import Finder
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
 from edge.measure.evaluate import largest
@@ -44,7 +44,7 @@ class Aligned:
     found: np.ndarray
 
 
-def align_images(images: np.ndarray, detector: Detector, crop: Crop, progress: Progress = lambda done: None) -> Aligned:
+def align_images(images: np.ndarray, detector: Finder, crop: Crop, progress: Progress = lambda done: None) -> Aligned:
     """Find the face in each picture and make the crop of it that the device would make.
 
     The detector sees the picture enlarged, in a frame of its border's mean, for a tight crop has too few pixels and
@@ -87,7 +87,7 @@ def _cut(bgr: np.ndarray, box: np.ndarray, landmarks: np.ndarray, crop: Crop) ->
 def align_set(
     faces: FaceSet,
     folder: Path,
-    detector: Detector,
+    detector: Finder,
     framing: Framing,
     progress: Progress = lambda done: None,
     *,

@@ -12,7 +12,7 @@ from edge.values import Face
 
 
 class FacenetDetector:
-    """`edge.detect.Detector` on facenet-pytorch: about a quarter as fast as the device's, the same faces."""
+    """`edge.detect.Finder` on facenet-pytorch: about a quarter as fast as the device's, the same faces."""
 
     name = "facenet"
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edge.align import Crop
-from edge.detect import Detector
+from edge.detect import Finder
 from edge.errors import InputError
 from edge.measure.evaluate import largest
 
@@ -39,7 +39,7 @@ class Framing:
 
 
 def measure_framing(
-    images: np.ndarray, detector: Detector, size: int, progress: Callable[[int], None] = lambda done: None
+    images: np.ndarray, detector: Finder, size: int, progress: Callable[[int], None] = lambda done: None
 ) -> Framing:
     """Measure how ready crops frame the face, so that a camera's face can be framed alike.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,14 +14,39 @@ DETECTORS: tuple[str, ...] = ("mtcnn",)
 """The detectors that `load_detector` knows, preferred first."""
 
 
-class Detector(Protocol):
-    """What finds faces."""
+class Finder(Protocol):
+    """What finds faces in a picture."""
 
     name: str
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Return the faces in `(H, W, 3)` uint8 BGR, best score first; empty when there are none."""
         ...
+
+
+class Detector(Finder, Protocol):
+    """What can also follow them."""
+
+    def refine(self, image: np.ndarray, boxes: np.ndarray) -> list[Face | None]:
+        """Look where faces should be, `(N, 4)` boxes; return a face for each, or None where there is none any more."""
+        ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """A detector whose work can be spread over frames."""
+
+    def search(self, image: np.ndarray) -> Generator[None, None, list[Face]]:
+        """Detect in pieces of about equal cost; the picture may change after the first."""
+        ...
+
+
+def in_pieces(detector: Detector, image: np.ndarray) -> Generator[None, None, list[Face]]:
+    """Detect piece by piece where the detector can, else in one; the generator returns the faces."""
+    if isinstance(detector, Searcher):
+        return (yield from detector.search(image))
+    yield from ()
+    return detector.detect(image)
 
 
 def load_detector(name: str = "mtcnn", *, min_face: int = 40, threads: int = 1) -> Detector:

@@ -128,20 +128,18 @@ def loop(
 
     Returns:
         `frames`, `with_face`, `size` (width and height), `per_second` (frames, reading them included), and `detect_ms`,
-        `classify_ms` (frames with a face) and `total_ms`, each with `p50` and `p95` or None.
+        `classify_ms` (frames in which a face was read) and `total_ms`, each with `p50` and `p95` or None.
     """
     from edge.config import Config
     from edge.detect import load_detector
     from edge.events import EventMaker, new_stream
     from edge.loop import Loop
     from edge.sources import open_source
-    from edge.track import Tracker
 
     config = Config()
     model = load_model(row["file"], threads=row["threads"], runtime=row["runtime"])
     detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
-    tracker = Tracker(config.track.overlap, config.track.keep)
-    steps = Loop(detector, model, tracker, EventMaker("bench", new_stream(), model.info.id))
+    steps = Loop(detector, model, EventMaker("bench", new_stream(), model.info.id), config)
     times: dict[str, list[float]] = {"detect": [], "classify": [], "total": []}
     spent, frames, with_face, warm, size = 0.0, 0, 0, 0, (0, 0)
     while spent < seconds or not frames:
@@ -158,7 +156,7 @@ def loop(
                     spent += now - before
                     frames += 1
                     with_face += bool(step.faces)
-                    for key in times if step.faces else ("detect", "total"):
+                    for key in times if step.read else ("detect", "total"):
                         times[key].append(step.ms[key])
                 height, width = frame.image.shape[:2]
                 size = (width, height)

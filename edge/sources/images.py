@@ -45,7 +45,7 @@ class Images:
             index, self._index = self._index, self._index + 1
             image = read_image(self._names[index])
             if image is not None:
-                return Frame(image, index, time.time(), time.monotonic(), self.camera)
+                return Frame(image, index, time.time(), time.monotonic(), self.camera, still=True)
             if self._single:
                 raise InputError(
                     f"source {self._names[index]}: no image that OpenCV can read, or one of more than 64 megapixels"

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import train.torchvision_cpu  # noqa: F401  (before facenet-pytorch, which imports torchvision)
-from edge.detect import Detector, load_detector
+from edge.detect import Finder, load_detector
 from edge.values import Face
 
 PICTURES = {".jpg", ".jpeg", ".png"}
@@ -135,7 +135,7 @@ class Facenet:
         ]
 
 
-def measure(path: Path, every: int, theirs: Detector, ours: Detector) -> Clip:
+def measure(path: Path, every: int, theirs: Finder, ours: Finder) -> Clip:
     """Run both detectors on the frames of one clip, in turn, each going first on every second frame."""
     clip = Clip(path.name)
     for bgr in frames(path, every):
