@@ -50,7 +50,7 @@ class ClassifyConfig:
 
     threads: int | None = None
     """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
-    rate: float = 10.0
+    rate: float = 8.0
     """How often each face is read, times a second at most; 0 reads it in every frame."""
 
     def __post_init__(self) -> None:

@@ -26,10 +26,10 @@ def frames(pictures: Iterator[np.ndarray], fps: float = FPS, still: bool = False
 
 
 def clip(path: Path) -> Iterator[np.ndarray]:
-    """A clip's pictures, 640x480."""
+    """A clip's pictures, 640 pixels wide."""
     capture = cv2.VideoCapture(str(path))
     while (read := capture.read())[0]:
-        yield cv2.resize(read[1], (640, 480))
+        yield cv2.resize(read[1], (640, 640 * read[1].shape[0] // read[1].shape[1]))
 
 
 def scene(portrait: Path, *places: tuple[int, int], side: int = 200) -> np.ndarray:
