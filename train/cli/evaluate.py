@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from edge.errors import InputError
+from edge.machine import cores
 from train.cli.names import plain_name
 from train.cli.progress import Report, progress_bar
 
@@ -58,7 +58,7 @@ def evaluate_command(
     request = Request(
         subject=run or Path(subject), data=data, label_map=label_map, split=split,
         out=Path(out) if out else run.folder / "evaluation" if run else Path(),
-        align=align, pictures=pictures == "all", lime=lime, threads=threads or os.cpu_count() or 1,
+        align=align, pictures=pictures == "all", lime=lime, threads=threads or cores(),
         command=typed_command(context),
     )  # fmt: skip
     with progress_bar() as bar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edge.errors import InputError
+from edge.machine import cores
 from train.cli.names import plain_name
 from train.cli.progress import Report, Stopped, progress_bar
 
@@ -81,7 +81,7 @@ def _fit_options(command: Command) -> Command:
 @click.argument("data")
 @click.option("--name", required=True, help="Name of the run; the same name again goes on with it.")
 @_fit_options
-@click.option("--threads", type=click.IntRange(1, 256), help="Processor threads (default: all).")
+@click.option("--threads", type=click.IntRange(1, 256), help="Processor threads (default: the cores that it may use).")
 @click.option("--workers", type=click.IntRange(0, 256), help="Processes that vary pictures beside the one that trains.")
 @click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard, in the run's folder.")
 def fit_command(
@@ -128,9 +128,9 @@ def fit_command(
         config = replace(earlier, data=data)
     with ExitStack() as stack:
         team = stack.enter_context(join_team())
-        torch.set_num_threads(threads or max((os.cpu_count() or 1) // team.size, 1))
+        torch.set_num_threads(threads or max(cores() // team.size, 1))
         if workers is None:
-            workers = 0 if team.device.type == "cpu" else max((os.cpu_count() or 1) // team.size - 1, 0)
+            workers = 0 if team.device.type == "cpu" else max(cores() // team.size - 1, 0)
         if team.leads and run.last.exists():
             click.echo(f"going on with {run.folder}", err=True)
         report: Callable[[dict[str, float]], None] = _silent

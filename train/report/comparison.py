@@ -12,13 +12,14 @@ from typing import Any
 import edge
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
+from edge.machine import cores
 from edge.model import load_model
 from train.config import FitConfig
 from train.export import sha256_of
 from train.report.arms import OVERALL, Arm, Evaluated, Range, differing, judge, make_arms
 from train.report.charts import Spot, classes_chart, comparison_picture, field_chart
 from train.report.command import without_paths
-from train.report.cost import cores, latencies, machine, multiply_adds, parameters, waiting
+from train.report.cost import latencies, machine, multiply_adds, parameters, waiting
 from train.report.page import render
 from train.report.subject import cached_file
 from train.report.tables import VIEWS, as_markdown, measured, notes, span

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from edge.errors import InputError
+from edge.machine import cores
 from edge.model import Classifier
 
 NOT_LEARNED = ("running_mean", "running_var", "num_batches_tracked")
@@ -102,12 +103,6 @@ def latencies(
 def machine() -> str:
     """Return the processor and how many of its cores this process may use; no name of the host."""
     return f"{_processor()}, {cores()} core{'s' if cores() > 1 else ''}"
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def waiting() -> float | None:
