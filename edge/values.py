@@ -9,6 +9,9 @@ import numpy as np
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The seven basic emotions, in the label order of FER2013."""
 
+UNCERTAIN = "uncertain"
+"""What is said instead of a label when the model is not sure enough."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -66,9 +69,9 @@ class Emotion:
     """What the classifier says of one face.
 
     Attributes:
-        label: the emotion with the highest score, `"uncertain"` when that is below the model's threshold, or None
-            when the face was not classified.
-        confidence: the highest score, 0 to 1; None when not classified.
+        label: the emotion with the highest score, or one that smoothing holds a little longer; `"uncertain"` when that
+            is below the model's threshold; None when the face was not classified.
+        confidence: the label's score, or the highest one when uncertain, 0 to 1; None when not classified.
         scores: every label of the model with its probability; they sum to 1.
         skipped: why the face was not classified (`small`, `blurred`, `turned`), or None.
     """

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge.model.contract import ModelInfo
-from edge.values import Emotion
-
-UNCERTAIN = "uncertain"
+from edge.values import UNCERTAIN, Emotion
 
 
 def to_emotions(probabilities: np.ndarray, info: ModelInfo) -> list[Emotion]:
