@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.align import Crop
@@ -76,6 +76,7 @@ def watch(smooth: Smoother, shown: list[tuple[np.ndarray, int]], reads: int) -> 
     return said
 
 
+@settings(deadline=None)
 @given(stretches(), st.sampled_from([0.4, 0.6, 1.0, 2.0]))
 def test_the_same_is_said_at_5_and_at_30_frames_a_second(shown: list[tuple[np.ndarray, int]], tau: float) -> None:
     slow, fast = watch(smoother(tau), shown, 1), watch(smoother(tau), shown, 6)
@@ -84,6 +85,7 @@ def test_the_same_is_said_at_5_and_at_30_frames_a_second(shown: list[tuple[np.nd
         assert a.scores == pytest.approx(b.scores)
 
 
+@settings(deadline=None)
 @given(shares(), st.lists(shares(), min_size=1, max_size=20), shares(), st.sampled_from([0.25, 0.5, 1.0]))
 def test_a_clean_change_is_told_in_one_step_and_in_time(
     first: np.ndarray, before: list[np.ndarray], after: np.ndarray, tau: float
@@ -117,6 +119,7 @@ def test_a_weak_expression_after_a_strong_one_is_not_late() -> None:
     assert (told - 1) / 30 <= TAU + 1e-9
 
 
+@settings(deadline=None)
 @given(st.lists(shares(), min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
 def test_no_time_constant_is_every_reading_as_it_is(rows: list[np.ndarray], threshold: float, margin: float) -> None:
     table = np.array(rows, np.float32)
@@ -126,6 +129,7 @@ def test_no_time_constant_is_every_reading_as_it_is(rows: list[np.ndarray], thre
     assert [smooth.update(1, row, n / 30) for n, row in enumerate(table)] == to_emotions(table, info)
 
 
+@settings(deadline=None)
 @given(st.lists(shares(), min_size=1, max_size=60), st.floats(0, 1), st.floats(0, 0.5))
 def test_what_is_said_is_an_answer(rows: list[np.ndarray], threshold: float, margin: float) -> None:
     smooth = smoother(0.5, margin, threshold)

@@ -1,5 +1,7 @@
-"""Events: what goes out for one face at one moment, its number, its JSON Schema."""
+"""Events: what goes out for one face at one moment, and when, its number, minutes in figures, every JSON Schema."""
 
 from edge.events.event import Event, EventMaker, new_stream, schema
+from edge.events.policy import Policy
+from edge.events.summary import Minute, Minutes
 
-__all__ = ["Event", "EventMaker", "new_stream", "schema"]
+__all__ = ["Event", "EventMaker", "Minute", "Minutes", "Policy", "new_stream", "schema"]

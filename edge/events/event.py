@@ -86,6 +86,15 @@ class Event:
         return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
 
 
+@dataclass(frozen=True)
+class _Looks:
+    """The last values of a face."""
+
+    face: Face
+    emotion: Emotion
+    ms: dict[str, float]
+
+
 class EventMaker:
     """Numbers events and fills in what all of a device's events share.
 
@@ -100,16 +109,25 @@ class EventMaker:
     def __init__(self, device: str, stream: str, model: str, clock: str = "unknown", seq: int = 0) -> None:
         self.device, self.stream, self.model, self.clock = device, stream, model, clock
         self.seq = seq
-        self._last: dict[int, Event] = {}
+        self._last: dict[int, _Looks] = {}
 
     def seen(self, frame: Frame, face: Face, emotion: Emotion, ms: dict[str, float], *, entered: bool) -> Event:
         """Return the event of a face that is in the frame."""
-        event = self._make(frame, "enter" if entered else "update", face, emotion, ms)
-        self._last[face.track] = event
-        return event
+        self._last[face.track] = _Looks(face, emotion, ms)
+        return self._make(frame, "enter" if entered else "update", face, emotion, ms)
+
+    def note(self, face: Face, emotion: Emotion, ms: dict[str, float]) -> None:
+        """Keep the values of a face for its leave, without an event: no number is used up.
+
+        Raises:
+            KeyError: the face has not entered.
+        """
+        if face.track not in self._last:
+            raise KeyError(face.track)
+        self._last[face.track] = _Looks(face, emotion, ms)
 
     def left(self, frame: Frame, track: int) -> Event:
-        """Return the event of a face that has left: its last values, now."""
+        """Return the event of a face that has left: its last values, published or not, now."""
         last = self._last.pop(track)
         return self._make(frame, "leave", last.face, last.emotion, last.ms)
 
@@ -128,6 +146,6 @@ def new_stream() -> str:
 
 
 def schema(name: str = "event") -> dict[str, Any]:
-    """Return a JSON Schema of the kit's messages: `event`, `state` or `info`."""
+    """Return a JSON Schema of the kit's messages: `event`, `state`, `info` or `summary`."""
     loaded: dict[str, Any] = json.loads(files("edge.events").joinpath(f"{name}.schema.json").read_text())
     return loaded
