@@ -52,6 +52,8 @@ class ClassifyConfig:
     """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
     rate: float = 8.0
     """How often each face is read, times a second at most; 0 reads it in every frame."""
+    flip: bool = False
+    """Whether each face is read twice, as it is and mirrored: twice the time."""
 
     def __post_init__(self) -> None:
         if self.threads is not None:
@@ -75,6 +77,55 @@ class TrackConfig:
             raise InputError(f"track.overlap is {self.overlap}: it must lie between 0 and 1")
         _within("track.keep", self.keep, 0, 3600)
         _within("track.search_every", self.search_every, 0, 60)
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """Which faces are not classified because nothing can be read in them, `[quality]`."""
+
+    min_side: float = 24.0
+    """Longer side of the smallest face that is classified, pixels; 0 for all."""
+    sharpness: float = 0.12
+    """Sharpness of the most blurred face that is classified, 0 to 1; 0 for all."""
+    turn: float = 1.0
+    """How far a face that is classified may be turned away, 1 when the nose is over an eye; 0 for all."""
+
+    def __post_init__(self) -> None:
+        _within("quality.min_side", self.min_side, 0, 10_000)
+        _within("quality.sharpness", self.sharpness, 0, 1)
+        _within("quality.turn", self.turn, 0, 10)
+
+
+@dataclass(frozen=True)
+class SmoothConfig:
+    """How emotions are steadied over time, `[smooth]`."""
+
+    time_constant: float = 0.6
+    """Seconds after which a change is told at the latest; 0 for every frame as it is."""
+    margin: float = 0.1
+    """How far ahead of the present emotion another must be, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        _within("smooth.time_constant", self.time_constant, 0, 60)
+        _within("smooth.margin", self.margin, 0, 1)
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """What goes out, `[publish]`."""
+
+    when: str = "change"
+    """`change`: when a face's emotion changes; `interval`: at most every `seconds`; `every`: with each frame."""
+    seconds: float = 1.0
+    """Seconds between two updates of a face, with `interval`."""
+    summary: bool = False
+    """Whether each minute goes out in figures: how long each emotion was seen."""
+
+    def __post_init__(self) -> None:
+        from edge.events.policy import check_when
+
+        check_when(self.when)
+        _within("publish.seconds", self.seconds, 0, 3600)
 
 
 @dataclass(frozen=True)
@@ -107,6 +158,12 @@ class Config:
     """How emotions are read."""
     track: TrackConfig = field(default_factory=TrackConfig)
     """How faces are followed."""
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    """Which faces are not classified."""
+    smooth: SmoothConfig = field(default_factory=SmoothConfig)
+    """How emotions are steadied over time."""
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    """What goes out."""
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     """Where events go."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import Config, load_config, override
+from edge.config import Config, PublishConfig, QualityConfig, SmoothConfig, load_config, override
 from edge.errors import InputError
 
 
@@ -36,9 +36,21 @@ def test_all_keys(tmp_path: Path) -> None:
         threads = 2
         [classify]
         threads = 2
+        flip = true
         [track]
         overlap = 0.4
         keep = 2
+        [quality]
+        min_side = 30
+        sharpness = 0.2
+        turn = 0.5
+        [smooth]
+        time_constant = 1
+        margin = 0.2
+        [publish]
+        when = "interval"
+        seconds = 2
+        summary = true
         [mqtt]
         broker = "mqtt://localhost/emotion"
         username = "hall"
@@ -51,6 +63,10 @@ def test_all_keys(tmp_path: Path) -> None:
     assert config.camera[0].source == "/dev/video2"
     assert config.detect.min_face == 60
     assert config.track.keep == 2.0
+    assert config.classify.flip
+    assert config.quality == QualityConfig(30.0, 0.2, 0.5)
+    assert config.smooth == SmoothConfig(1.0, 0.2)
+    assert config.publish == PublishConfig("interval", 2.0, True)
     assert config.mqtt.ca_file == "/ca.pem"
 
 
@@ -66,6 +82,18 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[detect]\nmin_face = 5", "detect.min_face is 5: it must lie from 12 to 10000"),
         ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
         ("[track]\nkeep = nan", "track.keep is nan"),
+        ("[classify]\nflip = 1", '"classify.flip" is 1: expected true or false'),
+        ("[quality]\nmin_side = -1", "quality.min_side is -1: it must lie from 0 to 10000"),
+        ("[quality]\nsharpness = 2", "quality.sharpness is 2: it must lie from 0 to 1"),
+        ("[quality]\nturn = nan", "quality.turn is nan: it must lie from 0 to 10"),
+        ("[quality]\nzzz = 1", 'unknown key "quality.zzz"; known here: min_side, sharpness, turn'),
+        ("[smooth]\ntime_constant = 61", "smooth.time_constant is 61: it must lie from 0 to 60"),
+        ("[smooth]\ntime_constnat = 1", 'unknown key "smooth.time_constnat"; did you mean "time_constant"?'),
+        ("[smooth]\nmargin = 1.5", "smooth.margin is 1.5: it must lie from 0 to 1"),
+        ("[publish]\nwhen = 'often'", 'publish.when is "often": it must be one of change, interval, every'),
+        ("[publish]\nwhen = 3", '"publish.when" is 3: expected text in quotes'),
+        ("[publish]\nseconds = -1", "publish.seconds is -1: it must lie from 0 to 3600"),
+        ("[publish]\nsummary = 'yes'", "\"publish.summary\" is 'yes': expected true or false"),
         ("detect = 3", '"detect" must be a table'),
         ('camera = "0"', '"camera" must be an array of tables, [[camera]]'),
         ("[[camera]]\nname = 'x'", 'no "source"'),

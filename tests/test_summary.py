@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import jsonschema
@@ -89,7 +90,7 @@ def test_face_seconds_add_up(steps: list[tuple[float, dict[int, str]]], start: f
         now += step
     told = feed(minutes(), frames)
     expected = dict.fromkeys(EMOTIONS, 0.0)
-    for (step, faces), _ in zip(steps, steps[1:], strict=False):
+    for (step, faces), _ in itertools.pairwise(steps):
         for said in faces.values():
             expected[said] += min(step, 1.0)
     for label in (*LABELS, "uncertain"):
@@ -142,8 +143,9 @@ def test_a_camera_that_falls_silent_has_its_minute_told() -> None:
 
 def test_the_clock_may_jump_and_a_file_may_run_fast() -> None:
     counting, told = minutes(), []
-    for n in range(0, 300):  # five minutes of frames, read in three seconds by a clock that was set meanwhile
-        told.append(counting.add(frame(float(n), wall=WHOLE_MINUTE + n / 100 + 1e7 * (n > 100)), [1], [EMOTIONS["sad"]]))
+    for n in range(300):  # five minutes of frames, read in three seconds while the clock was set
+        wall = WHOLE_MINUTE + n / 100 + 1e7 * (n > 100)
+        told.append(counting.add(frame(float(n), wall), [1], [EMOTIONS["sad"]]))
     done = [minute for minute in told if minute is not None]
     assert [minute.frames for minute in done] == [60] * 4
     assert [minute.seconds for minute in done] == [60.0] * 4

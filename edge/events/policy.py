@@ -1,4 +1,4 @@
-"""Which of a face's updates go out: on a change, every so often, or all of them. Pure: time comes in with the frames."""
+"""Which of a face's updates go out: on a change, every so often, or all of them. Pure: time comes in."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ class Policy:
     """
 
     def __init__(self, when: str, seconds: float = 0.0) -> None:
-        if when not in WHEN:
-            raise InputError(f'publish.when is "{when}": it must be one of {", ".join(WHEN)}')
+        check_when(when)
         self.when, self.seconds = when, seconds
         self._sent: dict[int, _Sent] = {}
 
@@ -63,3 +62,13 @@ class Policy:
     def forget(self, track: int) -> None:
         """Drop a face that has left."""
         self._sent.pop(track, None)
+
+
+def check_when(when: str) -> None:
+    """Refuse what is none of `WHEN`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if when not in WHEN:
+        raise InputError(f'publish.when is "{when}": it must be one of {", ".join(WHEN)}')

@@ -28,7 +28,7 @@ from edge.sources import open_source
 from edge.track import Tracker
 from scripts.bench.machine import write
 
-SETTINGS = [(0.0, 0.0), (0.25, 0.1), (0.5, 0.0), (0.5, 0.1), (0.6, 0.1), (0.8, 0.1), (1.0, 0.1), (1.0, 0.15), (2.0, 0.1)]
+SETTINGS = [(0.0, 0.0), (0.25, 0.1), (0.5, 0.1), (0.6, 0.0), (0.6, 0.1), (0.8, 0.1), (1.0, 0.1), (2.0, 0.1)]
 """Time constant, seconds, and margin; the first is what there was before."""
 SLOW = 5.0
 STRETCH = 1.2
