@@ -84,6 +84,8 @@ class Smoother:
       changes, and the average starts anew with these readings. (When they would change it but to this and to that, the
       average is believed.)
 
+    While a change is not yet told, the label's own score, which is its confidence, may fall below another's.
+
     By the last rule a clean change is told, at a steady rate, never later than `time_constant` after its first reading.
     By the average alone it takes `time_constant * ln((before + after) / (after - margin))`, for leads `before` and
     `after` of the old and the new label, which has no bound when a weak expression follows a strong one.

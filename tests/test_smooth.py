@@ -86,12 +86,18 @@ def test_the_same_is_said_at_5_and_at_30_frames_a_second(shown: list[tuple[np.nd
 
 
 @settings(deadline=None)
-@given(shares(), st.lists(shares(), min_size=1, max_size=20), shares(), st.sampled_from([0.25, 0.5, 1.0]))
+@given(
+    shares(),
+    st.lists(shares(), min_size=1, max_size=20),
+    shares(),
+    st.sampled_from([0.25, 0.6, 1.0]),
+    st.sampled_from([5, 12.5, 30]),
+)
 def test_a_clean_change_is_told_in_one_step_and_in_time(
-    first: np.ndarray, before: list[np.ndarray], after: np.ndarray, tau: float
+    first: np.ndarray, before: list[np.ndarray], after: np.ndarray, tau: float, rate: float
 ) -> None:
     """Whatever was seen before: when each reading alone would change what is said, it changes in a time constant."""
-    smooth, rate = smoother(tau), 30
+    smooth = smoother(tau)
     said = smooth.update(1, first, 0.0).label
     now = 0.0
     for scores in before:
@@ -102,7 +108,7 @@ def test_a_clean_change_is_told_in_one_step_and_in_time(
     assert smooth.update(1, agrees, now).label == said
     new = settle(LABELS, after, said, THRESHOLD, MARGIN)
     began = now + 1 / rate
-    while now < began + tau - 1e-6:
+    while now + 1 / rate <= began + tau + 1e-6:
         now += 1 / rate
         label = smooth.update(1, after, now).label
         assert label in (said, new)
@@ -150,6 +156,15 @@ def test_a_reading_alone_changes_nothing_and_doubtful_ones_do_not_flicker() -> N
     smooth = smoother(threshold=0.4)
     said = {smooth.update(1, after if n % 2 else before, n / 30).label for n in range(300)}
     assert said == {"happy"}
+
+
+def test_readings_that_agree_on_nothing_do_not_hold_the_old_label_for_ever() -> None:
+    """Now this, now that, never again what is said: after a time constant the average is believed."""
+    smooth, neutral = smoother(), np.array([0.1, 0.1, 0.8])
+    smooth.update(1, HAPPY, 0.0)
+    said = [smooth.update(1, SAD if n % 2 else neutral, n / 30).label for n in range(1, 60)]
+    assert said[:10] == ["happy"] * 10
+    assert set(said[31:]) == {UNCERTAIN}
 
 
 @pytest.mark.parametrize(
