@@ -113,6 +113,11 @@ def cli() -> None:
 @click.option("--camera", metavar="NAME", help='The camera\'s name in topics and events; default: "camera".')
 @click.option("--stdout", is_flag=True, help="Print one JSON event a line.")
 @click.option(
+    "--publish",
+    type=click.Choice(["change", "interval", "every"]),
+    help="Which updates go out: when a face's emotion changes (default), once a second, or with every frame.",
+)
+@click.option(
     "--draw", metavar="FILE", help="Write the picture with boxes and emotions: OUT.mp4, or OUT.png of the last frame."
 )
 @click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
@@ -127,6 +132,7 @@ def run(
     device: str | None,
     camera: str | None,
     stdout: bool,
+    publish: str | None,
     draw: str | None,
     max_frames: int | None,
     fail_fast: bool,
@@ -153,7 +159,10 @@ def run(
     from edge.run import Runner
 
     stop_on_signals()
-    config = override(load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera)
+    config = override(
+        load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera,
+        publish=publish,
+    )  # fmt: skip
     runner = Runner(
         config, stop=STOP, log=say, stdout=_standard_output() if stdout else None, draw=draw, max_frames=max_frames,
         fail_fast=fail_fast,

@@ -180,6 +180,7 @@ def override(
     device: str | None = None,
     source: str | None = None,
     camera: str | None = None,
+    publish: str | None = None,
 ) -> Config:
     """Return the configuration with what the command line says instead; None leaves a value as it is."""
     cameras = config.camera
@@ -193,6 +194,7 @@ def override(
         model=config.model if model is None else model,
         device=config.device if device is None else device,
         mqtt=config.mqtt if broker is None else replace(config.mqtt, broker=broker),
+        publish=config.publish if publish is None else replace(config.publish, when=publish),
     )
 
 

@@ -91,7 +91,7 @@ def play(url: str, broker: Broker | None) -> int:
         start = time.monotonic()
         run = stack.enter_context(
             running(
-                *("run", "--source", str(CLIP), "--broker", url, "--device", DEVICE, "--stdout"),
+                *("run", "--source", str(CLIP), "--broker", url, "--device", DEVICE, "--stdout", "--publish", "every"),
                 stdout=subprocess.PIPE,
                 stderr=notes,
             )

@@ -52,7 +52,7 @@ def test_every_frame() -> None:
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(InputError, match='it must be one of change, interval, every'):
+    with pytest.raises(InputError, match="it must be one of change, interval, every"):
         Policy("often")
 
 

@@ -89,7 +89,7 @@ def test_every_exported_name_stays_what_it_is() -> None:
 
 
 def test_max_frames(portrait_clip: Path) -> None:
-    done = run("run", "--source", str(portrait_clip), "--stdout", "--max-frames", "5")
+    done = run("run", "--source", str(portrait_clip), "--stdout", "--publish", "every", "--max-frames", "5")
     assert [e["frame"] for e in events_of(done.stdout)] == [0, 1, 2, 3, 4, 4]
 
 
@@ -119,7 +119,18 @@ def test_mosquitto_gets_exactly_what_stdout_printed(broker: Mosquitto, portrait_
     subprocess.run([*listener, "-E"], check=True, timeout=PATIENCE)
     url = f"mqtt://127.0.0.1:{broker.port}/home/emotion"
     done = run(
-        "run", "--source", str(portrait_clip), "--stdout", "--broker", url, "--device", "hall", "--camera", "front"
+        "run",
+        "--source",
+        str(portrait_clip),
+        "--stdout",
+        "--publish",
+        "every",
+        "--broker",
+        url,
+        "--device",
+        "hall",
+        "--camera",
+        "front",
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.splitlines()
@@ -304,7 +315,7 @@ class TestRealClips:
     """The clips with real people."""
 
     def test_a_walking_man_is_seen_in_every_frame(self, clips: Path, broker: Mosquitto) -> None:
-        done = run("run", "--source", str(clips / "WolfgangLanger_Pexels.mp4"), "--stdout")
+        done = run("run", "--source", str(clips / "WolfgangLanger_Pexels.mp4"), "--stdout", "--publish", "every")
         frames = {e["frame"] for e in events_of(done.stdout) if e["type"] != "leave"}
         assert len(frames) >= 0.99 * 472
 

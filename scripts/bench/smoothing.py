@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from edge.detect import load_detector
-from edge.loop import classify_faces
 from edge.model import Classifier, load_model
+from edge.read import classify_faces
 from edge.smooth import Smoother, settle
 from edge.sources import open_source
 from edge.track import Tracker

@@ -60,7 +60,18 @@ def through_mosquitto(clip: Path, folder: Path) -> dict[str, Any]:
         subprocess.run([*listener, "-E"], check=True, timeout=20)
         broker = f"mqtt://127.0.0.1:{port}/emotion"
         done = run(
-            "run", "--source", str(clip), "--stdout", "--broker", broker, "--device", "wall", "--camera", "front"
+            "run",
+            "--source",
+            str(clip),
+            "--stdout",
+            "--publish",
+            "every",
+            "--broker",
+            broker,
+            "--device",
+            "wall",
+            "--camera",
+            "front",
         )
         printed = done.stdout.splitlines()
         # One more than were printed is asked for, so that a message too many is seen.

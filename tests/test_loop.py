@@ -1,0 +1,152 @@
+"""The frame loop on real pictures: when a face is read, what goes out, cameras apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.config import Config
+from edge.detect import load_detector
+from edge.events import Event, EventMaker
+from edge.loop import Loop, Step
+from edge.model import Classifier, load_model
+from edge.read import classify_faces
+from edge.values import Frame
+
+FPS = 24.0
+
+
+class Counting:
+    """The model that ships, with a count of the crops it was given and of the batches."""
+
+    def __init__(self) -> None:
+        self._model = load_model(None)
+        self.info, self.runtime = self._model.info, self._model.runtime
+        self.batches: list[int] = []
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        self.batches.append(len(crops))
+        return self._model.classify(crops)
+
+
+@pytest.fixture
+def model() -> Counting:
+    return Counting()
+
+
+@pytest.fixture(scope="module")
+def picture(portrait: Path) -> np.ndarray:
+    """The portrait, alone in a wide picture."""
+    wide = np.full((480, 640, 3), 110, np.uint8)
+    wide[:, 60:540] = cv2.resize(cv2.imread(str(portrait)), (480, 480))
+    return wide
+
+
+def a_loop(model: Classifier, **settings: object) -> Loop:
+    """A loop on MTCNN; sections by name, such as `publish={"when": "every"}`."""
+    config = Config()
+    for section, values in settings.items():
+        assert isinstance(values, dict)
+        config = replace(config, **{section: replace(getattr(config, section), **values)})
+    return Loop(load_detector("mtcnn"), model, EventMaker("hall", "0" * 16, model.info.id), config)
+
+
+def play(loop: Loop, pictures: Iterator[np.ndarray], camera: str = "front", fps: float = FPS) -> list[Step]:
+    """Run pictures through as one camera's frames."""
+    return [loop.step(Frame(image, i, i / fps, i / fps, camera)) for i, image in enumerate(pictures)]
+
+
+def events(steps: list[Step]) -> list[Event]:
+    return [event for step in steps for event in step.events]
+
+
+def test_nothing_seen_is_nothing_said(model: Counting) -> None:
+    loop = a_loop(model)
+    steps = play(loop, iter([np.full((480, 640, 3), 110, np.uint8)] * 3))
+    assert events(steps) == loop.finish() == []
+    assert model.batches == []
+    assert [step.read for step in steps] == [0, 0, 0]
+
+
+def test_a_face_is_read_as_often_as_asked(model: Counting, picture: np.ndarray) -> None:
+    steps = play(a_loop(model, classify={"rate": 8.0}), iter([picture] * 25))
+    assert [index for index, step in enumerate(steps) if step.read] == [0, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert all(step.emotions == steps[0].emotions or step.emotions[0].label == "happy" for step in steps)
+
+
+def test_zero_reads_every_frame(model: Counting, picture: np.ndarray) -> None:
+    assert [step.read for step in play(a_loop(model, classify={"rate": 0.0}), iter([picture] * 5))] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("publish", "sent"),
+    [({"when": "every"}, 24), ({"when": "interval", "seconds": 0.25}, 4), ({"when": "change"}, 1)],
+)
+def test_what_goes_out_is_chosen_and_numbered_without_gaps(
+    model: Counting, picture: np.ndarray, publish: dict[str, object], sent: int
+) -> None:
+    loop = a_loop(model, publish=publish)
+    said = events(play(loop, iter([picture] * 24)))
+    said += loop.finish()
+    assert [event.type for event in said] == ["enter", *["update"] * (sent - 1), "leave"]
+    assert [event.seq for event in said] == list(range(1, sent + 2))
+    assert said[-1].emotion.label == "happy"
+
+
+def test_leave_repeats_what_was_last_seen_though_it_did_not_go_out(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, publish={"when": "change"})
+    moved = [np.roll(picture, 4 * step, axis=1) for step in range(10)]
+    steps = play(loop, iter(moved))
+    (leave,) = loop.finish()
+    assert np.array_equal(leave.face.box, steps[-1].faces[0].box)
+    assert leave.face.box[0] > events(steps)[0].face.box[0] + 30
+
+
+def test_two_cameras_are_followed_apart(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, publish={"when": "every"})
+    empty = np.full((480, 640, 3), 110, np.uint8)
+    for index in range(6):
+        for camera, image in (("front", picture), ("back", picture[:, ::-1].copy() if index < 3 else empty)):
+            step = loop.step(Frame(image, index, index / 5, index / 5, camera))
+            assert {event.camera for event in step.events} <= {camera}
+            assert {face.track for face in step.faces} <= ({1} if camera == "front" else {2})
+    assert [(event.camera, event.track) for event in loop.finish()] == [("front", 1)]
+
+
+def test_a_face_too_small_is_said_to_be(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, quality={"min_side": 400.0})
+    (event,) = play(loop, iter([picture]))[0].events
+    assert (event.emotion.label, event.emotion.skipped) == (None, "small")
+    assert event.to_dict()["skipped"] == "small"
+    assert model.batches == []
+
+
+def test_a_blurred_face_is_said_to_be(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, quality={"sharpness": 0.9})
+    (emotion,) = play(loop, iter([picture]))[0].emotions
+    assert emotion.skipped == "blurred"
+
+
+def test_a_picture_of_its_own_is_read_unsmoothed(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model)
+    mirrored = picture[:, ::-1].copy()
+    for index, image in enumerate((picture, mirrored)):
+        step = loop.step(Frame(image, index, 0.0, index / 100, "front", still=True))
+        assert step.read == 1
+        assert step.emotions == classify_faces(image, step.faces, model)
+
+
+def test_flip_reads_two_views(model: Counting, picture: np.ndarray) -> None:
+    play(a_loop(model, classify={"flip": True}), iter([picture]))
+    assert model.batches == [2]
+
+
+def test_time_is_taken_step_by_step(model: Counting, picture: np.ndarray) -> None:
+    ticks = iter(range(100))
+    loop = Loop(load_detector("mtcnn"), model, EventMaker("hall", "0" * 16, "m"), clock=lambda: float(next(ticks)))
+    assert loop.step(Frame(picture, 0, 0.0, 0.0, "front")).ms == {"detect": 1000, "classify": 1000, "total": 2000}
