@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError
-from edge.model.tflite import IDENTIFIER
+from edge.interpreter import IDENTIFIER
 
 ALIGNMENT = 16
 """Bytes that a constant's place is a multiple of; the schema asks for it."""

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import InputError
+from edge.interpreter import RUNTIMES, installed
 from edge.model import DEFAULT_MODEL, load_model
 from edge.model.contract import ModelInfo
 from edge.model.packed import GRAPH_SHA256, LARGEST, MEMBER, pack, unpack
-from edge.model.tflite import RUNTIMES, TfliteClassifier, installed
+from edge.model.tflite import TfliteClassifier
 
 SIZE, CLASSES = 16, 7
 GRAPH = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8

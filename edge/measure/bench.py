@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge.errors import InputError
+from edge.interpreter import RUNTIMES, installed
 from edge.machine import cores, describe_machine, describe_state, processor
 from edge.model import DEFAULT_MODEL
 from edge.model.choice import Choice, write_choice
-from edge.model.tflite import RUNTIMES, installed
 
 __all__ = [
     "Bench",

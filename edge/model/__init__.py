@@ -37,7 +37,7 @@ def load_model(path: str | Path | None = None, *, threads: int = 1, runtime: str
     Args:
         path: the file; None for the one that ships with the kit.
         threads: processor threads for one batch.
-        runtime: which package runs a .tflite file, of `edge.model.tflite.RUNTIMES`; None for the first that is
+        runtime: which package runs a .tflite file, of `edge.interpreter.RUNTIMES`; None for the first that is
             installed. An .onnx file has one runtime.
 
     Raises:

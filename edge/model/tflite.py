@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.errors import InputError, first_line
+from edge.interpreter import IDENTIFIER, open_interpreter
 from edge.model.contract import ModelInfo, read_metadata
 from edge.model.packed import unpack
 from edge.model.probabilities import checked
-
-RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
-"""Packages that run TFLite files, preferred first, and the module of each."""
-
-IDENTIFIER = b"TFL3"
-"""Bytes 4 to 8 of every TFLite file."""
-
-LAST_FOR_NUMPY_1 = (2, 14)
-"""tflite-runtime up to this version is compiled for numpy 1; with numpy 2 its interpreter cannot be made."""
 
 
 class TfliteClassifier:
@@ -32,9 +21,6 @@ class TfliteClassifier:
     The graph is held against the hash that was packed with it before a runtime sees it. What that cannot prevent: a
     graph that was made wrong, or to do harm, and then packed, can end the process in tflite-runtime, which does not
     verify what it loads (ai-edge-litert does).
-
-    Both runtimes write one line of information on standard error when the first file is loaded; neither has a switch
-    for it.
     """
 
     info: ModelInfo
@@ -60,14 +46,7 @@ class TfliteClassifier:
             raise InputError(f"model {name} is no TFLite file: {len(data):,} bytes without the mark {IDENTIFIER!a}")
         self._name = name
         self.info = read_metadata(name, unpack(data, name), hashlib.sha256(data).hexdigest())
-        interpreter, self.runtime = _interpreter(name, runtime)
-        try:
-            self._model = interpreter(model_content=data, num_threads=threads)
-            self._model.allocate_tensors()
-        except Exception as error:  # ValueError, RuntimeError, MemoryError: as it comes
-            raise InputError(
-                f"model {name} is no TFLite file that {self.runtime} can run: {first_line(error)}"
-            ) from None
+        self._model, self.runtime = open_interpreter(data, name, threads, runtime, instead=", or take the .onnx file")
         self._check_shapes(name)
 
     def _check_shapes(self, file: str) -> None:
@@ -110,44 +89,6 @@ class TfliteClassifier:
         self._model.invoke()
         answer: np.ndarray = self._model.get_tensor(self._output)  # a copy, (N, classes)
         return answer
-
-
-def installed() -> list[str]:
-    """Return which of `RUNTIMES` are installed, preferred first."""
-    return [package for package, module in RUNTIMES.items() if find_spec(module) is not None]
-
-
-def _interpreter(file: str, runtime: str | None) -> tuple[Any, str]:
-    """Return the interpreter's class, and the runtime's name and version."""
-    if runtime is not None and runtime not in RUNTIMES:
-        raise InputError(f"model {file}: {runtime} runs no TFLite file: choose {' or '.join(RUNTIMES)}")
-    reasons = []
-    for package in [runtime] if runtime else RUNTIMES:
-        try:
-            return import_module(f"{RUNTIMES[package]}.interpreter").Interpreter, _versioned(package)
-        except ImportError as error:
-            if package in installed():
-                reasons.append(f"{package} is installed, but: {first_line(error)}")
-    said = f" ({'; '.join(reasons)})" if reasons else ""
-    wanted = runtime or next(iter(RUNTIMES))
-    raise InputError(
-        f"model {file}: nothing here runs a TFLite file{said}: pip install {wanted}, or take the .onnx file"
-    )
-
-
-def _versioned(package: str) -> str:
-    """Return name and version of an installed runtime; refuse what cannot work before it says so in twelve lines."""
-    try:
-        found = version(package)
-    except PackageNotFoundError:  # a build of one's own
-        return package
-    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
-    if package == "tflite-runtime" and numbers <= LAST_FOR_NUMPY_1 and int(np.__version__.split(".")[0]) >= 2:
-        raise InputError(
-            f"tflite-runtime {found} needs numpy 1, here is {np.__version__}: "
-            'pip install ai-edge-litert, or "numpy<2" beside it'
-        )
-    return f"{package} {found}"
 
 
 def _shape(tensor: dict[str, Any]) -> list[int]:
