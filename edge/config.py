@@ -33,13 +33,29 @@ class DetectConfig:
     """How faces are found, `[detect]`."""
 
     detector: str = "mtcnn"
-    """Name of the detector."""
+    """`mtcnn`, `blazeface`, `mediapipe`, `yunet` or `haar`; `auto` takes the best that works here and fast enough."""
     min_face: int = 40
     """Side of the smallest face looked for, pixels; larger is faster."""
     threads: int = 1
     """Processor threads."""
+    yunet_model: str | None = None
+    """YuNet's ONNX file; without one `auto` leaves YuNet out."""
+    budget_ms: float | None = None
+    """What one look may take with `auto`, milliseconds, before a faster detector takes over; no limit unless set."""
 
     def __post_init__(self) -> None:
+        from edge.detect import check_name
+
+        try:
+            check_name(self.detector)
+        except InputError as error:
+            raise InputError(f"detect.detector: {error}") from None
+        if self.detector == "yunet" and self.yunet_model is None:
+            raise InputError(
+                'detect.detector is "yunet", which ships without a model: name its file, yunet_model = "…"'
+            )
+        if self.budget_ms is not None:
+            _within("detect.budget_ms", self.budget_ms, 1, 60_000)
         _within("detect.min_face", self.min_face, 12, 10_000)
         _within("detect.threads", self.threads, 1, MOST_THREADS)
 

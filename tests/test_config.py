@@ -34,6 +34,8 @@ def test_all_keys(tmp_path: Path) -> None:
         detector = "mtcnn"
         min_face = 60
         threads = 2
+        yunet_model = "yunet.onnx"
+        budget_ms = 50
         [classify]
         threads = 2
         flip = true
@@ -62,6 +64,7 @@ def test_all_keys(tmp_path: Path) -> None:
     assert config.camera[0].name == "front"
     assert config.camera[0].source == "/dev/video2"
     assert config.detect.min_face == 60
+    assert (config.detect.yunet_model, config.detect.budget_ms) == ("yunet.onnx", 50.0)
     assert config.track.keep == 2.0
     assert config.classify.flip
     assert config.quality == QualityConfig(30.0, 0.2, 0.5)
@@ -80,6 +83,9 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[detect]\nmin_face = 40.5", "expected a whole number"),
         ("[detect]\nmin_face = true", "expected a whole number"),
         ("[detect]\nmin_face = 5", "detect.min_face is 5: it must lie from 12 to 10000"),
+        ("[detect]\ndetector = 'mtcn'", 'detect.detector: no detector "mtcn": choose one of mtcnn, blazeface'),
+        ("[detect]\ndetector = 'yunet'", "ships without a model: name its file"),
+        ("[detect]\nbudget_ms = 0", "detect.budget_ms is 0: it must lie from 1 to 60000"),
         ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
         ("[track]\nkeep = nan", "track.keep is nan"),
         ("[classify]\nflip = 1", '"classify.flip" is 1: expected true or false'),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,14 +12,26 @@ import numpy as np
 from edge.errors import InputError
 from edge.values import Face
 
-DETECTORS: tuple[str, ...] = ("mtcnn",)
-"""The detectors that `load_detector` knows, preferred first."""
+DETECTORS: tuple[str, ...] = ("mtcnn", "blazeface", "mediapipe", "yunet", "haar")
+"""The detectors that `load_detector` knows."""
+
+AUTO = "auto"
+"""The name for all of them: the best that works here, and steps down and up by itself."""
+
+SMALLEST = 12
+"""MTCNN's first net judges squares of 12 pixels; the others see no smaller face either."""
 
 
 class Finder(Protocol):
-    """What finds faces in a picture."""
+    """What finds faces in a picture.
 
-    name: str
+    Every one of them gives its boxes in MTCNN's framing: what a model file says of a box was measured on those.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name; a `Fallback` tells that of the detector in use."""
+        ...
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Return the faces in `(H, W, 3)` uint8 BGR, best score first; empty when there are none."""
@@ -49,19 +63,73 @@ def in_pieces(detector: Detector, image: np.ndarray) -> Generator[None, None, li
     return detector.detect(image)
 
 
-def load_detector(name: str = "mtcnn", *, min_face: int = 40, threads: int = 1) -> Detector:
+def load_detector(
+    name: str = "mtcnn",
+    *,
+    min_face: int = 40,
+    threads: int = 1,
+    yunet_model: str | Path | None = None,
+    budget_ms: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Detector:
     """Load a detector's files and make it ready.
 
     Args:
-        name: one of `DETECTORS`.
-        min_face: side of the smallest face to look for, pixels. Half of it costs two to three times the time.
+        name: one of `DETECTORS`, or `AUTO` for a `Fallback` over `edge.detect.fallback.LADDER`.
+        min_face: side of the smallest face to look for, pixels. Half of it costs MTCNN two to three times the time.
         threads: threads that one call may use.
+        yunet_model: YuNet's ONNX file; without one YuNet cannot be loaded, and `AUTO` leaves it out.
+        budget_ms: for `AUTO`: what one call may take, milliseconds; None never steps down for slowness.
+        say: for `AUTO`: takes one line for a person at each switch.
+        clock: for `AUTO`: seconds; it never goes back.
 
     Raises:
-        InputError: the name is unknown, a number is out of range, or a model file is missing or broken.
+        InputError: the name is unknown, a number is out of range, or a model file or package is missing or broken.
     """
-    if name not in DETECTORS:
-        raise InputError(f'no detector "{name}": choose one of {", ".join(DETECTORS)}')
-    from edge.detect.mtcnn import Mtcnn  # here, so that naming a detector does not load ONNX Runtime
+    check_name(name)
+    if min_face < SMALLEST:
+        raise InputError(f"min_face is {min_face}: no face below {SMALLEST} pixels is seen, give {SMALLEST} or more")
+    if threads < 1:
+        raise InputError(f"threads is {threads}: give 1 or more")
 
-    return Mtcnn(min_face=min_face, threads=threads)
+    # Imports wait until a detector is wanted: naming one loads no runtime.
+    def load(wanted: str) -> Detector:
+        if wanted == "blazeface":
+            from edge.detect.blazeface import BlazeFace
+
+            return BlazeFace(min_face=min_face, threads=threads)
+        if wanted == "mediapipe":
+            from edge.detect.mediapipe import MediaPipe
+
+            return MediaPipe(min_face=min_face)
+        if wanted == "yunet":
+            from edge.detect.yunet import YuNet
+
+            return YuNet(yunet_model, min_face=min_face)
+        if wanted == "haar":
+            from edge.detect.haar import Haar
+
+            return Haar(min_face=min_face)
+        from edge.detect.mtcnn import Mtcnn
+
+        return Mtcnn(min_face=min_face, threads=threads)
+
+    if name != AUTO:
+        return load(name)
+    from edge.detect.fallback import LADDER, Fallback
+
+    if yunet_model is not None and not Path(yunet_model).is_file():  # what is named and missing is an error at once
+        raise InputError(f"{yunet_model}: no such file; [detect] yunet_model names YuNet's ONNX file")
+    names = [each for each in LADDER if each != "yunet" or yunet_model is not None]
+    return Fallback(names, load, clock=clock, say=say, budget_ms=budget_ms)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that `load_detector` does not know.
+
+    Raises:
+        InputError: it is neither one of `DETECTORS` nor `AUTO`.
+    """
+    if name not in (*DETECTORS, AUTO):
+        raise InputError(f'no detector "{name}": choose one of {", ".join(DETECTORS)}, or {AUTO}')

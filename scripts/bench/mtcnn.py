@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -26,9 +26,8 @@ import torch
 import train.torchvision_cpu  # noqa: F401  (before facenet-pytorch, which imports torchvision)
 from edge.detect import Finder, load_detector
 from edge.values import Face
+from scripts.bench.clips import paths_of, pictures_of
 
-PICTURES = {".jpg", ".jpeg", ".png"}
-VIDEOS = {".mp4", ".mov", ".gif"}
 LEAST_IOU, MOST_PIXELS = 0.99, 0.5
 PACKAGES = ("facenet-pytorch", "torch", "onnxruntime", "numpy", "opencv-python-headless")
 
@@ -84,10 +83,7 @@ def main() -> int:
     parser.add_argument("--min-face", type=int, default=40, help="smallest face, pixels (40)")
     parser.add_argument("--out", type=Path, default=Path("docs/bench/mtcnn.json"), help="the report")
     options = parser.parse_args()
-    paths = sorted(p for p in options.clips.glob("*") if p.suffix.lower() in PICTURES | VIDEOS)
-    if not paths:
-        print(f"{options.clips}: no clip in it; expected {', '.join(sorted(PICTURES | VIDEOS))}", file=sys.stderr)
-        return 2
+    paths = paths_of(options.clips)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     ours = load_detector("mtcnn", min_face=options.min_face, threads=1)
@@ -138,7 +134,7 @@ class Facenet:
 def measure(path: Path, every: int, theirs: Finder, ours: Finder) -> Clip:
     """Run both detectors on the frames of one clip, in turn, each going first on every second frame."""
     clip = Clip(path.name)
-    for bgr in frames(path, every):
+    for bgr in pictures_of(path, every):
         rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         if clip.frames == 0:  # not timed: both make their buffers for this size
             theirs.detect(rgb), ours.detect(bgr)
@@ -153,20 +149,6 @@ def measure(path: Path, every: int, theirs: Finder, ours: Finder) -> Clip:
             clip.seconds[name] += time.perf_counter() - start
         clip.add(found["facenet"], found["ours"])
     return clip
-
-
-def frames(path: Path, every: int) -> Iterator[np.ndarray]:
-    """Yield every n-th frame of a video, or the picture, as BGR."""
-    if path.suffix.lower() in PICTURES:
-        yield cv2.imread(str(path), cv2.IMREAD_COLOR)
-        return
-    capture = cv2.VideoCapture(str(path))
-    index = 0
-    while capture.grab():
-        if index % every == 0:
-            yield capture.retrieve()[1]
-        index += 1
-    capture.release()
 
 
 def pair(theirs: list[Face], ours: list[Face]) -> list[tuple[Face, Face]]:
