@@ -90,11 +90,11 @@ class Haar:
             InputError: the picture has another shape or dtype.
         """
         check_picture(image)
-        if min(image.shape[:2]) < CELL:
-            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         # Shrunk until the smallest face fills a cell: a quarter of the time of letting the cascade do it.
         scale = min(CELL / least, 1.0)
+        if min(image.shape[:2]) * scale < CELL:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         if scale < 1:
             gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         largest = (round(most * scale), round(most * scale)) if most else (0, 0)  # zeros for no limit

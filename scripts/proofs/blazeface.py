@@ -1,8 +1,8 @@
 """BlazeFace run by the TFLite runtime alone finds what MediaPipe's own detector finds with the same file.
 
-Needs mediapipe, which brings an OpenCV of its own: in an environment for it, `pip install -e ".[mediapipe,litert]"` and
-`python scripts/proving.py blazeface`. OpenCV 5 warps pictures otherwise than MediaPipe does: it must be 4. Pictures, and
-frames of videos, from ../shared/data/clips.
+Needs mediapipe, which brings an OpenCV of its own: in an environment for it, `pip install -e ".[mediapipe,litert]"`
+and `python scripts/proving.py blazeface`. OpenCV 5 warps pictures otherwise than MediaPipe does: it must be 4.
+Pictures, and frames of videos, from ../shared/data/clips.
 """
 
 from __future__ import annotations
