@@ -195,7 +195,7 @@ def test_a_missing_or_foreign_file_is_one_clear_line(tmp_path: Path) -> None:
 def test_another_tflite_model_is_not_taken_for_blazeface(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(MODEL.read_bytes()[:5000])
-    with pytest.raises(InputError, match="no TFLite file that .* can run"):
+    with pytest.raises(InputError, match=r"no TFLite file that .* can run"):
         BlazeFace(model=damaged)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import cv2
@@ -37,6 +37,7 @@ class Bench:
         self.clock, self.ms = Clock(), ms
         self.missing: set[str] = set()
         self.broken: set[str] = set()
+        self.pieces = 0
         self.loads: list[str] = []
         self.said: list[str] = []
 
@@ -68,11 +69,20 @@ class Staged:
     def detect(self, image: np.ndarray) -> list[Face]:
         return [face for face in self.refine(image, BOX) if face is not None]
 
+    def search(self, image: np.ndarray) -> Generator[None, None, list[Face]]:
+        for _ in range(self._bench.pieces):
+            self._spend(self._bench.ms[self.name] / self._bench.pieces)
+            yield
+        return self.detect(image) if not self._bench.pieces else [Face(BOX[0], 1.0, detector=self.name)]
+
     def refine(self, image: np.ndarray, boxes: np.ndarray) -> list[Face | None]:
-        self._bench.clock.now += self._bench.ms[self.name] / 1000
+        self._spend(self._bench.ms[self.name])
+        return [Face(box, 1.0, detector=self.name) for box in boxes]
+
+    def _spend(self, ms: float) -> None:
+        self._bench.clock.now += ms / 1000
         if self.name in self._bench.broken:
             raise RuntimeError(f"{self.name} broke\nin two lines")
-        return [Face(box, 1.0, detector=self.name) for box in boxes]
 
 
 def test_no_names_and_no_numbers() -> None:
@@ -139,6 +149,57 @@ def test_refining_steps_down_as_well() -> None:
     (face,) = fallback.refine(BLACK, BOX)
     assert face is not None
     assert face.detector == "b"
+
+
+def test_a_search_goes_on_piece_by_piece_and_past_a_detector_that_throws() -> None:
+    bench = Bench(a=30, b=1)
+    bench.pieces = 4
+    fallback = bench.ladder(budget_ms=20, slow_for=10)
+    assert len(list(fallback.search(BLACK))) == 4
+    assert finished(fallback.search(BLACK)) == ["a"]
+    search = fallback.search(BLACK)
+    next(search)
+    bench.broken = {"a"}
+    assert finished(search) == ["b"]
+    assert [each.new for each in fallback.switches] == ["b"]
+    with pytest.raises(InputError, match="expected"):
+        next(fallback.search(np.zeros((5, 5), np.uint8)))
+
+
+def test_a_search_under_way_outlives_a_switch() -> None:
+    bench = Bench(a=1, b=1)
+    bench.pieces = 4
+    fallback = bench.ladder()
+    search = fallback.search(BLACK)
+    next(search)
+    bench.broken = {"a"}
+    assert fallback.detect(BLACK)[0].detector == "b"
+    assert finished(search) == ["b"]
+    assert len(fallback.switches) == 1  # it throws once more, but has been left already
+
+
+def test_slow_pieces_count_as_slow_calls() -> None:
+    bench = Bench(a=120, b=1)
+    bench.pieces = 4
+    fallback = bench.ladder(budget_ms=40, slow_for=5)
+    while bench.clock.now < 105:
+        finished(fallback.search(BLACK))
+        bench.clock.now += 0.1
+    assert fallback.name == "a"  # 30 ms a piece
+    bench.ms["a"] = 200
+    while bench.clock.now < 115:
+        finished(fallback.search(BLACK))
+        bench.clock.now += 0.1
+    assert fallback.name == "b"
+
+
+def finished(search: Generator[None, None, list[Face]]) -> list[str]:
+    """Run a search to its end; return which detector found each face."""
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            return [face.detector for face in end.value]
 
 
 def test_waits_double_up_to_a_limit_and_start_anew_after_it_has_held() -> None:

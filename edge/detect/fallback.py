@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
 import numpy as np
 
-from edge.detect import Detector
+from edge.detect import Detector, in_pieces
 from edge.detect.picture import check_picture
 from edge.errors import EdgeError, InputError, first_line
 from edge.values import Face
@@ -85,8 +85,8 @@ class Fallback:
             load: loads one by its name; may raise.
             clock: seconds; it never goes back.
             say: takes one line for a person at each switch.
-            budget_ms: what one call may take, milliseconds, as the median of recent calls; None never steps down for
-                slowness.
+            budget_ms: what one call may take, milliseconds, as the median of recent calls of any kind, a piece of a
+                search being one; None never steps down for slowness.
             slow_for: how long the budget must be missed before the next detector takes over, seconds.
             retry_after: how long a better detector is left alone at first, seconds.
 
@@ -150,6 +150,36 @@ class Fallback:
             return []
         return self._call(lambda detector: detector.refine(image, boxes))
 
+    def search(self, image: np.ndarray) -> Generator[None, None, list[Face]]:
+        """Detect in pieces, as `edge.detect.in_pieces` does; each piece is a call that has the budget to itself.
+
+        Where a detector fails after the first piece the next one looks at what is in the picture by then.
+
+        Raises:
+            InputError: the picture has another shape or dtype; with the first piece.
+            EdgeError: every detector fails on it.
+        """
+        check_picture(image)
+        self._step_up()
+        rung = self._rungs[self._at]
+        if rung.detector is None:
+            return self.detect(image)
+        pieces = in_pieces(rung.detector, image)
+        while True:
+            began = self._clock()
+            try:
+                next(pieces)
+            except StopIteration as end:
+                found: list[Face] = end.value
+                self._note(rung, began)
+                return found
+            except Exception as error:  # whatever a runtime or driver throws
+                if rung is self._rungs[self._at]:  # another call may have left it since
+                    self._leave(rung, error, [])
+                return self.detect(image)
+            self._note(rung, began)
+            yield
+
     def _call(self, look: Callable[[Detector], Answer]) -> Answer:
         """Ask the detector in use; where it fails, the next one, until one answers."""
         self._step_up()
@@ -165,12 +195,9 @@ class Fallback:
             try:
                 answer = look(rung.detector)
             except Exception as error:  # whatever a runtime or driver throws
-                self._push_back(rung, self._clock() - self._since)
-                rung.detector = None  # loaded anew when it is tried again
-                failed.append(self._at)
-                self._go_on(failed, f"{rung.name} failed: {first_line(error)}")
+                self._leave(rung, error, failed)
                 continue
-            self._judge(rung, (self._clock() - began) * 1000)
+            self._note(rung, began)
             return answer
 
     def _open(self, index: int) -> str | None:
@@ -183,6 +210,18 @@ class Fallback:
                 self._push_back(rung, 0.0)
                 return f"{rung.name} cannot be loaded: {first_line(error)}"
         return None
+
+    def _leave(self, rung: _Rung, error: Exception, failed: list[int]) -> None:
+        """Give up the detector in use, which threw; it is loaded anew when it is tried again."""
+        self._push_back(rung, self._clock() - self._since)
+        rung.detector = None
+        failed.append(self._at)
+        self._go_on(failed, f"{rung.name} failed: {first_line(error)}")
+
+    def _note(self, rung: _Rung, began: float) -> None:
+        """Count a call that is done, unless its detector has been left since."""
+        if rung is self._rungs[self._at]:
+            self._judge(rung, (self._clock() - began) * 1000)
 
     def _push_back(self, rung: _Rung, held: float) -> None:
         """Set when a detector that let us down after `held` seconds may be tried again."""

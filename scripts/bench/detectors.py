@@ -108,7 +108,7 @@ def measure(detectors: dict[str, Detector], frames: Frames) -> dict[str, Row]:
         boxes = np.array([face.box for face in truth], np.float32).reshape(-1, 4)
         for name in turn:
             compare(rows[name], found[name], truth)
-            if len(boxes) and hasattr(detectors[name], "refine"):
+            if len(boxes):
                 cpu = time.process_time()
                 refined = detectors[name].refine(frame, boxes)
                 rows[name].refine_cpu.append((time.process_time() - cpu) / len(boxes))
