@@ -371,3 +371,76 @@ def test_without_mediapipe_its_extra_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert 'InputError: the detector "mediapipe"' in done.stderr
+
+
+# YuNet
+
+
+POINTS = [(0.2, 0.3), (0.8, 0.3), (0.5, 0.5), (0.3, 0.8), (0.7, 0.8)]
+"""Where the stand-in puts its points, in cells of 32 pixels."""
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net with YuNet's inputs and outputs, which takes each white cell of 32 pixels for a face of 64; no file ships."""
+    onnx = pytest.importorskip("onnx", reason="the stand-in for YuNet is built with onnx, which is not installed")
+    helper, arrays = onnx.helper, onnx.numpy_helper
+    nodes, constants, outputs = [], [], []
+
+    def add(name: str, array: np.ndarray) -> str:
+        constants.append(arrays.from_array(array, name))
+        return name
+
+    for kind, bias in {
+        "cls": [0.0], "obj": [1.0], "bbox": [0.5, 0.5, np.log(2), np.log(2)], "kps": np.ravel(POINTS)
+    }.items():  # fmt: skip
+        for stride in (8, 16, 32):
+            name, count = f"{kind}_{stride}", len(bias)
+            white = 1 / (3 * 255 * stride**2) if kind == "cls" and stride == 32 else 0.0
+            weights = add(f"{name}_w", np.full((count, 3, stride, stride), white, np.float32))
+            biases = add(f"{name}_b", np.array(bias, np.float32))
+            nodes += [
+                helper.make_node("Conv", ["input", weights, biases], [f"{name}_c"], strides=[stride] * 2,
+                                 kernel_shape=[stride] * 2),
+                helper.make_node("Transpose", [f"{name}_c"], [f"{name}_t"], perm=[0, 2, 3, 1]),
+                helper.make_node("Reshape", [f"{name}_t", add(f"{name}_s", np.array([1, -1, count]))], [name]),
+            ]  # fmt: skip
+            outputs.append(helper.make_tensor_value_info(name, 1, [1, None, count]))
+    picture = helper.make_tensor_value_info("input", 1, [1, 3, 320, 320])
+    graph = helper.make_graph(nodes, "stand_in", [picture], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
+    path = tmp_path_factory.mktemp("yunet") / "stand_in.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_yunets_rows_become_faces_left_eye_first(stand_in: Path) -> None:
+    detector = load_detector("yunet", yunet_model=stand_in)
+    for height, width in ((480, 640), (33, 70), (320, 320)):
+        image = np.zeros((height, width, 3), np.uint8)
+        assert detector.detect(image) == []
+        image[0:32, 32:64] = 255
+        (face,) = detector.detect(image)
+        assert face.box.tolist() == pytest.approx([16, -16, 80, 48], abs=0.1)
+        assert np.allclose(face.landmarks, np.array(POINTS) * 32 + (32, 0), atol=0.1)
+        assert (face.detector, face.score) == ("yunet", pytest.approx(1, abs=0.01))
+    assert detector.detect(np.zeros((8, 8, 3), np.uint8)) == []
+    assert YuNet(stand_in, min_face=65).detect(image) == []
+
+
+def test_yunet_looks_again_near_a_box(stand_in: Path) -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[96:160, 96:160] = 255  # four cells, of the whole picture as of the square about the box
+    near, far = YuNet(stand_in).refine(image, np.array([[96, 96, 160, 160], [400, 300, 464, 364]], np.float32))
+    assert far is None
+    assert near is not None
+    assert iou(near.box[None], np.array([[96.0, 96, 160, 160]])).max() > 0.3
+
+
+def test_auto_takes_yunet_in_where_its_file_is_named(stand_in: Path) -> None:
+    from edge.detect.fallback import Fallback
+
+    for model, names in ((stand_in, ["mtcnn", "blazeface", "yunet", "haar"]), (None, ["mtcnn", "blazeface", "haar"])):
+        detector = load_detector(AUTO, yunet_model=model)
+        assert isinstance(detector, Fallback)
+        assert list(detector.names) == names

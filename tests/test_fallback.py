@@ -14,7 +14,9 @@ from edge.detect.fallback import LADDER, LONGEST_WAIT, REMEMBERED, Fallback, Swi
 from edge.detect.haar import Haar
 from edge.detect.mtcnn import MODELS, Mtcnn
 from edge.errors import EdgeError, InputError
-from edge.values import Face
+from edge.follow import Follower
+from edge.track import Tracker
+from edge.values import Face, Frame
 
 BLACK = np.zeros((60, 80, 3), np.uint8)
 BOX = np.array([[10, 10, 50, 50]], np.float32)
@@ -363,3 +365,33 @@ def test_a_real_detector_whose_files_are_gone_and_come_back(picture: np.ndarray,
     clock.now += 31
     assert fallback.detect(picture)[0].detector == "mtcnn"
     assert said[1:] == ["detector haar -> mtcnn: mtcnn is tried again after 30 s"]
+
+
+def test_a_followed_face_keeps_its_id_when_the_detector_changes(portrait_clip: Path) -> None:
+    """MTCNN breaks in the middle of a clip and is whole again later: same face, same id, boxes in the same framing."""
+    clock, broken, said = Clock(), [False], list[str]()
+
+    class Breakable(Mtcnn):
+        def refine(self, image: np.ndarray, boxes: np.ndarray) -> list[Face | None]:
+            if broken[0]:
+                raise RuntimeError("the driver has gone")
+            return super().refine(image, boxes)
+
+    makers: dict[str, Callable[[], Detector]] = {"mtcnn": Breakable, "haar": Haar}
+    fallback = Fallback(["mtcnn", "haar"], lambda name: makers[name](), clock=clock, say=said.append, retry_after=1)
+    follower = Follower(fallback, Tracker(), every=1.0)
+    capture = cv2.VideoCapture(str(portrait_clip))
+    ids, detectors = set(), []
+    for index in range(45):  # the face stands in the picture all the while
+        frame = Frame(capture.read()[1], index, clock.now, clock.now, "clip")
+        broken[0] = 15 <= index < 30
+        for face in follower.update(frame).faces:
+            ids.add(face.track)
+            detectors.append(face.detector)
+        clock.now += 1 / 15
+    capture.release()
+    assert len(ids) == 1
+    assert len(detectors) >= 40
+    assert detectors[0] == detectors[-1] == "mtcnn"
+    assert detectors.count("haar") >= 10
+    assert [line.split(":")[0] for line in said] == ["detector mtcnn -> haar", "detector haar -> mtcnn"]

@@ -119,6 +119,11 @@ class Fallback:
         return self._rungs[self._at].name
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All of its detectors, best first."""
+        return tuple(rung.name for rung in self._rungs)
+
+    @property
     def ms(self) -> float | None:
         """Median time of the recent calls of the detector in use, milliseconds; None while there are too few."""
         return self._rungs[self._at].ms
