@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import socket
 import sys
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -159,6 +160,66 @@ class MqttConfig:
 
 
 @dataclass(frozen=True)
+class HealthConfig:
+    """How the run says how it is, `[health]`."""
+
+    every: float = 30.0
+    """Seconds between two health messages."""
+    metrics_port: int | None = None
+    """TCP port at which Prometheus may ask; without it there is none."""
+    metrics_address: str = "127.0.0.1"
+    """IP address of this device at which it may ask; 127.0.0.1 is reached from this device alone."""
+
+    def __post_init__(self) -> None:
+        _within("health.every", self.every, 1, 3600)
+        if self.metrics_port is not None:
+            _within("health.metrics_port", self.metrics_port, 1, 65535)
+        try:
+            ipaddress.ip_address(self.metrics_address)
+        except ValueError:
+            raise InputError(
+                f'health.metrics_address is "{self.metrics_address}": expected an IP address of this device'
+            ) from None
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """How fast the run may go, `[limits]`."""
+
+    max_fps: float | None = None
+    """Frames a second of each camera at most; all that come unless set."""
+    max_cpu: float | None = None
+    """Processor time at most, in cores: 0.5 is half of one core, 2 are two."""
+    hot: float = 80.0
+    """From so many °C of the processor on the frame rate is lowered."""
+    cool: float | None = None
+    """It is raised again when the processor is down to so many °C; 10 below `hot` unless set."""
+
+    def __post_init__(self) -> None:
+        if self.max_fps is not None:
+            _within("limits.max_fps", self.max_fps, 0.1, 1000)
+        if self.max_cpu is not None:
+            _within("limits.max_cpu", self.max_cpu, 0.05, MOST_THREADS)
+        _within("limits.hot", self.hot, 30, 120)
+        if self.cool is not None and not 0 <= self.cool < self.hot:
+            raise InputError(f"limits.cool is {self.cool:.6g}: it must lie below limits.hot, {self.hot:.6g}")
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is said on standard error, `[log]`."""
+
+    format: str = "text"
+    """`text` for a person, `json` for a program: one object a line."""
+    level: str = "info"
+    """The least serious that is said: `debug`, `info`, `warning` or `error`."""
+
+    def __post_init__(self) -> None:
+        _one_of("log.format", self.format, ("text", "json"))
+        _one_of("log.level", self.level, ("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True)
 class Config:
     """All of `edge.toml`."""
 
@@ -182,6 +243,12 @@ class Config:
     """What goes out."""
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     """Where events go."""
+    health: HealthConfig = field(default_factory=HealthConfig)
+    """How the run says how it is."""
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """How fast the run may go."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """What is said on standard error."""
 
     def __post_init__(self) -> None:
         if len(self.camera) > 1:
@@ -287,3 +354,8 @@ _NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool:
 def _within(key: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         raise InputError(f"{key} is {value:.6g}: it must lie from {least} to {most}")
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f'{key} is "{value[:60]}": expected one of {", ".join(known)}')

@@ -38,6 +38,12 @@ THROTTLED = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft
 
 VCGENCMD_SECONDS = 5.0
 
+PROCESSOR_ZONE = re.compile("cpu|soc|pkg|core|tj", re.IGNORECASE)
+"""Thermal zones that are the processor's: Raspberry Pi `cpu-thermal`, Jetson `CPU-therm` and `tj-thermal`, Intel
+`x86_pkg_temp`. A Jetson's `PMIC-Die` is 100 °C whatever happens."""
+PROCESSOR_COOLING = re.compile("cpu|processor", re.IGNORECASE)
+"""Cooling devices that cool by slowing the processor down, not a fan's."""
+
 
 def describe_machine(root: Path = ROOT) -> dict[str, Any]:
     """Return what a figure that was measured here depends on; no name of the host.
@@ -107,8 +113,7 @@ def describe_state(root: Path = ROOT) -> dict[str, Any]:
 
     Returns:
         `load` (mean number of programs that wanted a core in the last minute); `governor`; `mhz` (of the fastest core
-        at this moment); `max_mhz`; `temperatures` (°C by thermal zone); `throttled` (of a Raspberry Pi, `now` and
-        `since_start`, each a list of reasons).
+        at this moment); `max_mhz`; and what `describe_heat` returns.
     """
     frequencies = [mhz / 1000 for path in _cpu_files(root, "scaling_cur_freq") if (mhz := _number(path)) is not None]
     governor = next((text for path in _cpu_files(root, "scaling_governor") if (text := _text(path))), None)
@@ -118,9 +123,53 @@ def describe_state(root: Path = ROOT) -> dict[str, Any]:
         "governor": governor,
         "mhz": round(max(frequencies)) if frequencies else _mhz_of_cpuinfo(root),
         "max_mhz": round(max(limits)) if limits else None,
-        "temperatures": _temperatures(root),
-        "throttled": _throttled(),
+        **describe_heat(root),
     }
+
+
+def describe_heat(root: Path = ROOT) -> dict[str, Any]:
+    """Return how hot it is and what is done against it; asks a Raspberry Pi's firmware, which may take seconds.
+
+    Returns:
+        `temperatures` (°C by thermal zone); `throttled` (of a Raspberry Pi, `now` and `since_start`, each a list of
+        reasons); `cooling` (what slows the processor down at this moment, as the kernel names it).
+    """
+    return {"temperatures": _temperatures(root), "throttled": _throttled(), "cooling": _cooling(root)}
+
+
+def processor_temperature(temperatures: Mapping[str, float]) -> float | None:
+    """Return the hottest of the processor's zones, of all zones where none is known as its own; °C, None of none."""
+    own = [degrees for zone, degrees in temperatures.items() if PROCESSOR_ZONE.search(zone)]
+    others = [degrees for zone, degrees in temperatures.items() if "pmic" not in zone.lower()]
+    return max(own or others, default=None)
+
+
+def resident_memory() -> float | None:
+    """Return the memory of this process that lies in RAM now, MiB; None where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        if sys.platform != "win32":
+            return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return None
+
+
+def peak_memory() -> float | None:
+    """Return the greatest resident memory of this process so far, MiB.
+
+    Linux keeps it a program (VmHWM in /proc/self/status). Its `getrusage` goes on from the process that started this
+    one, and so shows the parent's when that was larger; elsewhere it is what there is; Windows tells nothing (None).
+    """
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak: float | None = None
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return peak
 
 
 def processor(root: Path = ROOT) -> str:
@@ -175,6 +224,13 @@ def _temperatures(root: Path) -> dict[str, float]:
             name = _text(zone / "type") or zone.name
             found[name if name not in found else f"{name} {zone.name.removeprefix('thermal_zone')}"] = value / 1000
     return found
+
+
+def _cooling(root: Path) -> list[str]:
+    """Return the cooling devices that hold the processor back now."""
+    devices = sorted(root.glob("sys/class/thermal/cooling_device*"))
+    named = [_text(device / "type") or "" for device in devices if (_number(device / "cur_state") or 0) > 0]
+    return sorted({name for name in named if PROCESSOR_COOLING.search(name)})
 
 
 def _cpu_files(root: Path, name: str) -> list[Path]:

@@ -17,7 +17,7 @@ import pytest
 from test_tflite import needs_runtime, written
 
 from edge.errors import InputError
-from edge.machine import cores, decode_throttled, describe_machine, processor
+from edge.machine import cores, decode_throttled, describe_machine, peak_memory, processor
 from edge.measure.bench import (
     Bench,
     Failure,
@@ -30,7 +30,7 @@ from edge.measure.bench import (
     thread_counts,
 )
 from edge.measure.bench_show import COLUMNS, aligned, show
-from edge.measure.bench_worker import ROUNDS, loop, peak_memory, rounds
+from edge.measure.bench_worker import ROUNDS, loop, rounds
 from edge.model import DEFAULT_MODEL, load_model
 from edge.model.choice import Choice, load_chosen, read_choice, write_choice
 
@@ -119,7 +119,7 @@ def test_files_are_measured_as_their_figures_say() -> None:
 
 def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     ballast = bytearray(b"x") * (300 << 20)
-    code = "from edge.measure.bench_worker import peak_memory; print(peak_memory())"
+    code = "from edge.machine import peak_memory; print(peak_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert peak_memory() > len(ballast) / 2**20
     assert float(done.stdout) < len(ballast) / 2**20

@@ -11,13 +11,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.errors import EdgeError, InputError
+from edge.machine import peak_memory
 from edge.model import Classifier, load_model
 
 Progress = Callable[[float], None]
@@ -61,25 +60,6 @@ def probe(file: str, runtime: str | None, threads: int) -> dict[str, Any]:
         "runtime": model.runtime, "id": info.id, "name": info.name, "sha256": info.sha256,
         "parent_sha256": info.parent_sha256,
     }  # fmt: skip
-
-
-def peak_memory() -> float | None:
-    """Return the greatest resident memory of this process so far, MiB.
-
-    Linux keeps it a program (VmHWM in /proc/self/status). Its `getrusage` goes on from the process that started this
-    one, and so shows the parent's when that was larger; elsewhere it is what there is; Windows tells nothing (None).
-    """
-    with suppress(OSError):
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    peak: float | None = None
-    if sys.platform != "win32":
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return peak
 
 
 def rounds(
