@@ -146,6 +146,6 @@ def new_stream() -> str:
 
 
 def schema(name: str = "event") -> dict[str, Any]:
-    """Return a JSON Schema of the kit's messages: `event`, `state`, `info` or `summary`."""
+    """Return a JSON Schema of the kit's messages: `event`, `state`, `info`, `summary` or `health`."""
     loaded: dict[str, Any] = json.loads(files("edge.events").joinpath(f"{name}.schema.json").read_text())
     return loaded
