@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -13,6 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from edge.errors import InputError
 
 MOST_THREADS = 64
+
+LEFT_OUT = "; it is left out"
+"""What a warning of an unknown key ends with."""
 
 
 def _host() -> str:
@@ -220,6 +224,14 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class PrivacyConfig:
+    """What may be seen of a picture, `[privacy]`."""
+
+    aim: bool = True
+    """Whether `edge run --aim` may show the live picture; false locks it off."""
+
+
+@dataclass(frozen=True)
 class Config:
     """All of `edge.toml`."""
 
@@ -249,6 +261,8 @@ class Config:
     """How fast the run may go."""
     log: LogConfig = field(default_factory=LogConfig)
     """What is said on standard error."""
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    """What may be seen of a picture."""
 
     def __post_init__(self) -> None:
         if len(self.camera) > 1:
@@ -281,8 +295,16 @@ def override(
     )
 
 
-def load_config(path: str | Path | None) -> Config:
+def load_config(
+    path: str | Path | None, *, lenient: bool = False, warn: Callable[[str], None] = lambda line: None
+) -> Config:
     """Read and check a configuration file; None gives the defaults.
+
+    Args:
+        path: the file.
+        lenient: leave unknown keys out instead of refusing the file, as the service does: a release that is gone back
+            to must not stop at a key that the newer one knew.
+        warn: takes one line for each key that was left out.
 
     Raises:
         InputError: the file is missing or no TOML, a key is unknown (the nearest known one is named), or a value has
@@ -290,18 +312,33 @@ def load_config(path: str | Path | None) -> Config:
     """
     if path is None:
         return Config()
+    values = read_tables(path)
+
+    def unknown(text: str) -> None:
+        if not lenient:
+            raise InputError(text)
+        warn(f"configuration {path}: {text}{LEFT_OUT}")
+
+    try:
+        loaded: Config = _build(Config, values, "", unknown)
+    except InputError as error:
+        raise InputError(f"configuration {path}: {error}") from None
+    return loaded
+
+
+def read_tables(path: str | Path) -> dict[str, Any]:
+    """Return a TOML file's tables as they stand there, keys and values unchecked.
+
+    Raises:
+        InputError: the file is missing or no TOML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"configuration {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"configuration {path}: it is not UTF-8 text") from None
-    values = _parse(text, path)
-    try:
-        loaded: Config = _build(Config, values, "")
-    except InputError as error:
-        raise InputError(f"configuration {path}: {error}") from None
-    return loaded
+    return _parse(text, path)
 
 
 def _parse(text: str, path: str | Path) -> dict[str, Any]:
@@ -315,7 +352,7 @@ def _parse(text: str, path: str | Path) -> dict[str, Any]:
         raise InputError(f"configuration {path}: not readable as TOML: {str(error)[:160]}") from None
 
 
-def _build(kind: Any, values: dict[str, Any], above: str) -> Any:
+def _build(kind: Any, values: dict[str, Any], above: str, unknown: Callable[[str], None]) -> Any:
     """Make a dataclass of a TOML table, key by key."""
     hints = get_type_hints(kind)
     known = [f.name for f in fields(kind)]
@@ -323,22 +360,22 @@ def _build(kind: Any, values: dict[str, Any], above: str) -> Any:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.5)
             hint = f' did you mean "{near[0]}"?' if near else f" known here: {', '.join(known)}"
-            raise InputError(f'unknown key "{above}{key}";{hint}')
+            unknown(f'unknown key "{above}{key}";{hint}')
     if kind is CameraConfig and "source" not in values:
         raise InputError(f'{above.rstrip(".")} has no "source": a camera index, a file or a folder')
-    return kind(**{key: _value(hints[key], value, above + key) for key, value in values.items()})
+    return kind(**{k: _value(hints[k], value, above + k, unknown) for k, value in values.items() if k in known})
 
 
-def _value(kind: Any, value: Any, key: str) -> Any:
+def _value(kind: Any, value: Any, key: str, unknown: Callable[[str], None]) -> Any:
     """Check one value against its type; tables become dataclasses, arrays of tables tuples of them."""
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise InputError(f'"{key}" must be a table, [{key}]')
-        return _build(kind, value, f"{key}.")
+        return _build(kind, value, f"{key}.", unknown)
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise InputError(f'"{key}" must be an array of tables, [[{key}]]')
-        return tuple(_build(get_args(kind)[0], item, f"{key}.") for item in value)
+        return tuple(_build(get_args(kind)[0], item, f"{key}.", unknown) for item in value)
     allowed = tuple(part for part in (get_args(kind) or (kind,)) if part is not type(None))
     if float in allowed and type(value) is int and abs(value) < 1e9:
         return float(value)

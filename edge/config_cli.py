@@ -1,0 +1,95 @@
+"""The commands `edge config …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge.config import LEFT_OUT, Config, load_config, read_tables
+from edge.errors import InputError
+from edge.terminal import printable, say
+
+DEFAULT_FILE = "edge.toml"
+
+
+@click.group("config")
+def group() -> None:
+    """Write a commented edge.toml, or check one."""
+
+
+@group.command("init")
+@click.argument("file", default=DEFAULT_FILE, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def init(file: Path, force: bool) -> None:
+    """Write a configuration to FILE (default: edge.toml) with every key, its meaning and its default.
+
+    Every key stands there commented out, so that the file changes nothing until a # is taken away.
+
+    \b
+    Examples:
+      edge config init
+      edge config init /etc/emotion-edge/edge.toml
+    """
+    from edge.config_text import template
+    from edge.files import write_whole
+
+    if file.is_dir():
+        raise InputError(f"{file}: a folder: name the file to write")
+    if file.exists() and not force:
+        raise InputError(f"{file}: it is there already: name another file, or write over it with --force")
+    write_whole(file, template().encode())
+    say(f'{file}: written; take the # away at what you change, then "edge config check {file}"')
+
+
+@group.command("check")
+@click.argument("file", default=DEFAULT_FILE, type=click.Path(path_type=Path))
+@click.option("--show", is_flag=True, help="Print every value in force, and which of them are defaults.")
+def check(file: Path, show: bool) -> None:
+    """Check a configuration FILE (default: edge.toml): every unknown key, and the first wrong value.
+
+    Ends with 0 when nothing is wrong, else with 2. What it names (cameras, broker, files) is looked at by
+    "edge doctor --config FILE".
+
+    \b
+    Examples:
+      edge config check
+      edge config check /etc/emotion-edge/edge.toml --show
+    """
+    from edge.config_text import listing
+
+    unknown: list[str] = []
+    try:
+        config = load_config(file, lenient=True, warn=unknown.append)
+        try:
+            check_names(config)
+        except InputError as error:
+            raise InputError(f"configuration {file}: {error}") from None
+    finally:
+        for line in unknown:
+            say(line.removesuffix(LEFT_OUT))
+    given = read_tables(file)
+    if show:
+        for line in listing(config, given):
+            click.echo(printable(line))
+    if unknown:
+        raise InputError(f"configuration {file}: {len(unknown)} unknown key{'s' * (len(unknown) > 1)}")
+    say(f"configuration {file}: nothing is wrong with it")
+
+
+def check_names(config: Config) -> None:
+    """Check what is more than a type and a range: names that must fit a topic, the broker's URL, the detector.
+
+    Raises:
+        InputError: one of them is wrong.
+    """
+    from edge.broker import check_level, parse_broker
+    from edge.detect import DETECTORS
+
+    check_level(config.device, "device name")
+    for camera in config.camera:
+        check_level(camera.name, "camera name")
+    if config.mqtt.broker is not None:
+        parse_broker(config.mqtt.broker)
+    if config.detect.detector not in DETECTORS:
+        raise InputError(f'no detector "{config.detect.detector}": choose one of {", ".join(DETECTORS)}')
