@@ -1,1 +1,1 @@
-"""What keeps the run well on its device, and says how it is: watchdog, health, governor, metrics, logs."""
+"""The device that the kit runs on: watchdog, health, governor, metrics and logs, doctor, service, the page for aiming."""
