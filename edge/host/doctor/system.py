@@ -145,9 +145,10 @@ def disk(folder: Path | None = None) -> Check:
 
 
 def _read_only(folder: Path) -> bool:
+    flags = 0
     if sys.platform != "win32":
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    return False
+        flags = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return bool(flags)
 
 
 def state_folder(folder: Path | None = None) -> Check:
