@@ -160,6 +160,7 @@ def test_purge_leaves_nothing(image: Path) -> None:
     assert call(["service", "install", "--root", str(image), "--executable", str(EDGE)]) == 0
     assert call(["service", "remove", "--purge", "--root", str(image)]) == 0
     assert user_of(NAME, image) is None
+    assert NAME not in (image / "etc/group").read_text()
     assert [path for path in image.rglob("*") if NAME in path.name] == []
 
 

@@ -76,6 +76,7 @@ PAGE = """<!doctype html>
       }
     }
     left.textContent = "closed";
+    image.removeAttribute("src");
     says.textContent = "closed: start edge run --aim again to go on";
   };
   document.querySelectorAll("figure").forEach(watch);

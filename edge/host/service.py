@@ -163,7 +163,8 @@ def plan_remove(machine: Machine, purge: bool) -> list[Step]:
         ]
         if user_of(NAME, root) is not None:
             where = () if machine.runs else ("--prefix", str(root))
-            steps += [Run(("userdel", *where, NAME), must=False)]
+            # Whether userdel takes the group along is a setting of the machine; then groupdel finds none.
+            steps += [Run((command, *where, NAME), must=False) for command in ("userdel", "groupdel")]
     return steps
 
 
