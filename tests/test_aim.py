@@ -60,7 +60,7 @@ def step(value: int = 90, camera: str = "camera", size: tuple[int, int] = (320, 
     image = np.full((size[1], size[0], 3), value, np.uint8)
     face = Face(np.array([100, 80, 200, 200], np.float32), 0.99, track=7)
     emotion = Emotion("happy", 0.9, dict.fromkeys(EMOTIONS, 1 / 7))
-    return Step(Frame(image, 0, 0.0, 0.0, camera), [face], [emotion], [], {})
+    return Step(Frame(image, 0, 0.0, 0.0, camera), [face], [emotion], [], {}, read=1)
 
 
 def get(url: str) -> HTTPResponse:
