@@ -220,6 +220,8 @@ def test_a_part_that_dies_or_hangs_takes_nobody_with_it(tmp_path: Path, monkeypa
 def test_no_camera_at_all(tmp_path: Path) -> None:
     found = cameras.devices(tmp_path)
     assert (found.state, "/dev/video" in found.found) == ("warn", True)
+    assert cameras.devices(tmp_path, [CameraConfig("clip.mp4"), CameraConfig("0")]).state == "warn"
+    assert cameras.devices(tmp_path, [CameraConfig("clip.mp4")]).state == "ok"
 
 
 def test_cameras_are_named_in_order(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_unit_restarts_for_ever_with_back_off_where_systemd_can() -> None:
     assert (new["Type"], new["WatchdogSec"], new["StateDirectory"]) == (["notify"], ["30"], [NAME])
     assert new["ExecStart"] == [f"{EDGE} run --service --config /etc/emotion-edge/edge.toml"]
     assert any("video4linux" in device for device in new["DeviceAllow"])
-    assert "MemoryDenyWriteExecute" not in new
+    assert new["LimitCORE"] == ["0"]
 
 
 def test_an_environment_in_a_home_stays_readable_and_a_name_with_spaces_whole() -> None:

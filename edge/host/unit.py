@@ -76,6 +76,8 @@ Restart=always
 WatchdogSec={watchdog}
 TimeoutStartSec=180
 TimeoutStopSec=30
+# A memory image of a run that was ended would hold pictures.
+LimitCORE=0
 
 # Cameras, their memory and media graph, and the firmware's word on heat and power; no other device.
 DevicePolicy=closed

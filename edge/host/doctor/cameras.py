@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,21 @@ class Device:
     holders: tuple[str, ...]
 
 
-def devices(root: Path = ROOT) -> Check:
-    """The video devices that there are, and whether we may open them."""
+def devices(root: Path = ROOT, configured: Sequence[CameraConfig] = ()) -> Check:
+    """The video devices that there are, and whether we may open them.
+
+    Args:
+        root: the folder under which /dev and /sys lie.
+        configured: the cameras that are to be read; where none of them is a device, none is missed.
+    """
     if platform.system() != "Linux":
         return Check("cameras", "skipped", "only on Linux")
     every = [device(path, root) for path in video_paths(root)]
     found = [one for one in every if one.captures is not False]
     if not found:
         here = f"none of {len(every)} video devices gives pictures" if every else "no /dev/video*"
+        if configured and not any(is_device(camera.source) for camera in configured):
+            return Check("cameras", "ok", f"{here}, and none is configured")
         return Check(
             "cameras", "warn", here, "plug a camera in; a CSI camera is found by picamera2, a network one by its URL"
         )
@@ -160,8 +168,7 @@ def configured(camera: CameraConfig, root: Path = ROOT) -> Check:
     name, source = f"camera {camera.name}", camera.source
     shown = without_secrets(source)
     path = root / "dev" / f"video{source}" if source.isdigit() else root / source.lstrip("/")
-    is_device = bool(re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source))
-    if is_device and path.exists():
+    if is_device(source) and path.exists():
         looked = device(path, root)
         if not looked.open:
             return Check(name, "fail", f"{path} may not be opened", _permit(path))
@@ -175,6 +182,11 @@ def configured(camera: CameraConfig, root: Path = ROOT) -> Check:
         return Check(name, "ok", f"{shown}: {trial.found}")
     said = trial.error.replace(source, shown)
     return Check(name, "fail", said, "plug it in, or mend source under [[camera]]")
+
+
+def is_device(source: str) -> bool:
+    """Whether a source is a video device of the kernel."""
+    return bool(re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source))
 
 
 def without_secrets(source: str) -> str:

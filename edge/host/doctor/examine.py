@@ -37,7 +37,7 @@ def examine(config_file: Path | None, root: Path = ROOT) -> Iterator[Check]:
         lambda: runtimes.classifier(config.model),
         runtimes.tflite,
         lambda: runtimes.detector(config.detect),
-        lambda: cameras.devices(root),
+        lambda: cameras.devices(root, config.camera),
         lambda: cameras.csi(root),
         lambda: [cameras.configured(camera, root) for camera in config.camera],
         lambda: broker.password_file(config.mqtt),
