@@ -11,12 +11,19 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from edge.broker import check_level
 from edge.errors import InputError
+from edge.sources.names import Kind, kind_of
 
 MOST_THREADS = 64
 
 LEFT_OUT = "; it is left out"
 """What a warning of an unknown key ends with."""
+
+CAMERA_FORMATS = ("auto", "mjpg", "yuyv")
+_KINDS: dict[Kind, str] = {
+    "usb": "a USB camera", "csi": "a CSI camera", "network": "a stream", "file": "a file or folder",
+}  # fmt: skip
 
 
 def _host() -> str:
@@ -28,9 +35,55 @@ class CameraConfig:
     """A camera, `[[camera]]`."""
 
     source: str
-    """Camera index or device, video file, image, or folder of images."""
+    """Camera index or device, `csi`, a URL (`rtsp://…`, `http://…`), a video file, an image, or a folder of images."""
     name: str = "camera"
     """Its name in topics and events."""
+    width: int | None = None
+    """Width asked of a USB or CSI camera, pixels; its own choice unless set."""
+    height: int | None = None
+    """Height asked of it, pixels."""
+    fps: float | None = None
+    """Frames a second: asked of a USB or CSI camera, at most taken of a stream, and the speed at which a file plays."""
+    format: str = "auto"
+    """What a USB camera sends: "mjpg", "yuyv", or "auto": MJPG where uncoded pictures would not fit through USB 2."""
+    frozen_after: float = 10.0
+    """Seconds without a new picture, or with the very same one, after which a live camera is opened anew; 0 lets a
+    picture be the same for ever."""
+    username: str | None = None
+    """User name at a camera on the network."""
+    password_file: str | None = None
+    """File whose first line is the password for it."""
+
+    def __post_init__(self) -> None:
+        check_level(self.name, "camera name")
+        kind, what = self.kind, f"camera.{{}} is set for {self.name}, which is {_KINDS[self.kind]}: it is for {{}}"
+        if (self.width is None) != (self.height is None):
+            raise InputError("camera.width and camera.height are set together or not at all")
+        if self.width is not None and self.height is not None:
+            if kind not in ("usb", "csi"):
+                raise InputError(what.format("width", "a USB or CSI camera"))
+            _within("camera.width", self.width, 16, 8192)
+            _within("camera.height", self.height, 16, 8192)
+        if self.fps is not None:
+            _within("camera.fps", self.fps, 0.1, 500)
+        if self.format not in CAMERA_FORMATS:
+            raise InputError(f'camera.format is "{self.format}": expected one of {", ".join(CAMERA_FORMATS)}')
+        if self.format != "auto" and kind != "usb":
+            raise InputError(what.format("format", "a USB camera"))
+        if self.frozen_after != 0:
+            _within("camera.frozen_after", self.frozen_after, 1, 3600)
+        if kind != "network" and (self.username is not None or self.password_file is not None):
+            raise InputError(what.format("username" if self.username is not None else "password_file", "a URL"))
+
+    @property
+    def kind(self) -> Kind:
+        """What the source is by its name."""
+        return kind_of(self.source)
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera: time goes on while nobody reads."""
+        return self.kind != "file"
 
 
 @dataclass(frozen=True)
@@ -265,6 +318,10 @@ class Config:
     """What may be seen of a picture."""
 
     def __post_init__(self) -> None:
+        names = [camera.name for camera in self.camera]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f'two [[camera]] tables have the name "{name}": give each a name of its own')
         if len(self.camera) > 1:
             raise InputError(f"{len(self.camera)} [[camera]] tables: this version reads one camera")
 
@@ -279,12 +336,15 @@ def override(
     camera: str | None = None,
     publish: str | None = None,
 ) -> Config:
-    """Return the configuration with what the command line says instead; None leaves a value as it is."""
+    """Return the configuration with what the command line says instead; None leaves a value as it is.
+
+    Another source keeps the camera's name alone: its size, rate and password are not the other's.
+    """
     cameras = config.camera
-    if cameras:
-        cameras = (replace(cameras[0], source=source or cameras[0].source, name=camera or cameras[0].name),)
-    elif source is not None:
-        cameras = (CameraConfig(source, camera or "camera"),)
+    if source is not None and not (cameras and cameras[0].source == source):
+        cameras = (CameraConfig(source, camera or (cameras[0].name if cameras else "camera")),)
+    elif cameras:
+        cameras = (replace(cameras[0], name=camera or cameras[0].name),)
     return replace(
         config,
         camera=cameras,
@@ -362,7 +422,7 @@ def _build(kind: Any, values: dict[str, Any], above: str, unknown: Callable[[str
             hint = f' did you mean "{near[0]}"?' if near else f" known here: {', '.join(known)}"
             unknown(f'unknown key "{above}{key}";{hint}')
     if kind is CameraConfig and "source" not in values:
-        raise InputError(f'{above.rstrip(".")} has no "source": a camera index, a file or a folder')
+        raise InputError(f'{above.rstrip(".")} has no "source": a camera index, a URL, a file or a folder')
     return kind(**{k: _value(hints[k], value, above + k, unknown) for k, value in values.items() if k in known})
 
 

@@ -103,7 +103,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ("detect = 3", '"detect" must be a table'),
         ('camera = "0"', '"camera" must be an array of tables, [[camera]]'),
         ("[[camera]]\nname = 'x'", 'no "source"'),
-        ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'", "this version reads one camera"),
+        ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'\nname='b'", "this version reads one camera"),
         ("device = ", "not readable as TOML"),
     ],
 )

@@ -1,16 +1,22 @@
-"""Where frames come from: cameras, video files, images, folders of images. One door: `open_source(url)`."""
+"""Where frames come from: cameras, streams, video files, pictures. Two doors: `open_source` and `open_cameras`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edge.errors import InputError
-from edge.values import Frame
 
-__all__ = ["PICTURE_SUFFIXES", "Source", "open_source"]
+if TYPE_CHECKING:
+    from edge.config import CameraConfig
+    from edge.sources.cameras import Cameras, Opened
+    from edge.sources.capture import Capture
+    from edge.sources.state import CameraState
+    from edge.sources.stream import Device
+    from edge.values import Frame
+
+__all__ = ["PICTURE_SUFFIXES", "Source", "open_cameras", "open_source"]
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm"})
 """What counts as a picture by its name."""
@@ -29,7 +35,10 @@ class Source(Protocol):
     camera: str
     live: bool
     fps: float | None
-    broken: int
+
+    @property
+    def broken(self) -> int:
+        """How many frames could not be read so far."""
 
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end (a camera has none, except when told to stop)."""
@@ -44,29 +53,110 @@ def open_source(
     *,
     wait: Callable[[float], bool] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    on_state: Callable[[CameraState], None] = lambda state: None,
     fail_fast: bool = False,
 ) -> Source:
-    """Open what a person named.
+    """Open what a person named, for one who reads frame after frame.
 
     Args:
-        source: a camera index (`0`) or device (`/dev/video0`), a video file, an image, or a folder of images.
+        source: a camera index (`0`) or device (`/dev/video0`), `csi` for a Raspberry Pi's own camera, a URL
+            (`rtsp://…`, `http://…`), a video file, an image, or a folder of images.
         camera: name of the camera, for frames and topics.
         wait: sleeps for so many seconds and returns True when it is time to stop; for a camera that does not answer.
         say: takes one line when a camera goes away or comes back.
+        on_state: takes a camera's state whenever it changes.
         fail_fast: raise instead of waiting for a camera.
 
     Raises:
         InputError: the file is missing or unreadable, or the name is of no known kind.
         OutsideError: the camera does not answer, with `fail_fast`.
     """
-    if not source or not _encodable(source):
-        raise InputError(f"source {source!a}: give a camera, a file or a folder whose name is plain text")
-    if re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source):
-        from edge.sources.camera import Camera
+    from edge.config import CameraConfig
 
-        return Camera(source, camera, wait=wait, say=say, fail_fast=fail_fast)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
-        raise InputError(f"source {source}: streams over the network are not read; give a camera, a file or a folder")
+    config = CameraConfig(source, camera)
+    if not config.live:
+        return _open_file(source, camera)
+    return _open_live(config, wait=wait, say=say, on_state=on_state, fail_fast=fail_fast)
+
+
+def open_cameras(
+    cameras: Sequence[CameraConfig],
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    on_state: Callable[[CameraState], None] = lambda state: None,
+    fail_fast: bool = False,
+) -> Cameras:
+    """Open all cameras of a configuration, each with a thread of its own.
+
+    Args:
+        cameras: as in `[[camera]]`.
+        say: takes one line when a camera goes away or comes back; may be called from any thread.
+        on_state: takes a camera's state whenever it changes; may be called from any thread.
+        fail_fast: raise instead of waiting for a camera.
+
+    Raises:
+        InputError: a file is missing or unreadable, or a setting does not fit its source.
+        OutsideError: a camera does not answer, with `fail_fast`.
+    """
+    from edge.sources.cameras import Cameras
+    from edge.sources.reading import Reading
+
+    opened: list[Opened] = []
+    try:
+        for config in cameras:
+            if config.live:
+                opened.append(_open_live(config, say=say, on_state=on_state, fail_fast=fail_fast))
+            else:
+                opened.append(Reading(_open_file(config.source, config.name), fps=config.fps, on_state=on_state))
+        return Cameras(opened)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+
+
+def _open_live(
+    config: CameraConfig,
+    *,
+    wait: Callable[[float], bool] | None = None,
+    say: Callable[[str], None],
+    on_state: Callable[[CameraState], None],
+    fail_fast: bool,
+) -> Capture:
+    from edge.sources.capture import Capture
+
+    capture = Capture(
+        device_of(config), config.name, frozen_after=config.frozen_after, wait=wait, say=say, on_state=on_state,
+        fail_fast=fail_fast,
+    )  # fmt: skip
+    if config.kind == "network":  # a stream is not asked for a rate: what is too much is left out
+        capture.max_fps = config.fps
+    return capture
+
+
+def device_of(config: CameraConfig) -> Device:
+    """Return the live camera that a configuration names, not yet opened.
+
+    Raises:
+        InputError: the password file cannot be read, or the URL holds a user as well.
+    """
+    width, height, fps = config.width, config.height, config.fps
+    if config.kind == "usb":
+        from edge.sources.camera import UsbCamera
+
+        return UsbCamera(config.source, width=width, height=height, fps=fps, form=config.format)
+    if config.kind == "csi":
+        from edge.sources.picamera import CsiCamera
+
+        return CsiCamera(config.source, width=width, height=height, fps=fps)
+    from edge.broker import read_credentials
+    from edge.sources.network import OPEN_SECONDS, NetworkCamera
+
+    credentials = read_credentials(config.username, config.password_file, environ={})
+    return NetworkCamera(config.source, credentials=credentials, read_seconds=config.frozen_after or OPEN_SECONDS)
+
+
+def _open_file(source: str, camera: str) -> Source:
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
         from edge.sources.images import Images
@@ -81,12 +171,3 @@ def open_source(
     from edge.sources.video import Video
 
     return Video(path, camera)
-
-
-def _encodable(text: str) -> bool:
-    """Whether a name is UTF-8 throughout: OpenCV dies of one that is not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,101 +1,136 @@
-"""Frames of a camera on this device, which is waited for whenever it is not there."""
+"""A camera on this device's USB (V4L2), asked for a size, a rate and a form of picture."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import errno
+import os
+import struct
+import sys
 
 import cv2
 
 from edge.errors import OutsideError
-from edge.values import Frame
-
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
-"""Seconds between two attempts to open a camera: the first, and what doubling ends at."""
+from edge.sources.stream import OpenCvStream, Stream
 
 MOST_BROKEN_IN_A_ROW = 10
 """After so many failed reads in a row the camera is closed and opened anew."""
 
+USB2_BYTES_A_SECOND = 24e6
+"""What one camera gets through USB 2 in practice: more than this uncoded is asked for as MJPG."""
 
-class Camera:
-    """A camera by index or device path, through OpenCV."""
+FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
 
-    live = True
+_REQBUFS = 0xC0145608
+"""VIDIOC_REQBUFS, `_IOWR('V', 8, struct v4l2_requestbuffers)` of linux/videodev2.h."""
+_CAPTURE, _MMAP = 1, 1
+"""V4L2_BUF_TYPE_VIDEO_CAPTURE and V4L2_MEMORY_MMAP."""
+
+
+class UsbCamera:
+    """A camera by index or device path, through OpenCV.
+
+    Args:
+        source: `0` or `/dev/video0`.
+        width: asked for, pixels; the camera's own where None, and so for what follows.
+        height: asked for, pixels.
+        fps: asked for, frames a second.
+        form: `mjpg`, `yuyv`, or `auto`: MJPG where the pictures would not fit through USB 2 uncoded.
+    """
+
+    open_seconds = 15.0
 
     def __init__(
         self,
         source: str,
-        camera: str,
         *,
-        wait: Callable[[float], bool] | None,
-        say: Callable[[str], None],
-        fail_fast: bool,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float | None = None,
+        form: str = "auto",
     ) -> None:
-        self.camera, self.broken = camera, 0
-        self.fps: float | None = None
-        self._source: int | str = int(source) if source.isdigit() else source
-        self._wait = wait or _sleep
-        self._say, self._fail_fast = say, fail_fast
-        self._capture: cv2.VideoCapture | None = None
-        self._index = 0
-        if fail_fast and not self._open():
-            raise self._absent()
+        self.name = source
+        self._width, self._height, self._fps = width, height, fps
+        self._form = choose_form(form, width, height, fps)
 
-    def read(self) -> Frame | None:
-        """Return the newest frame; wait for the camera as long as it takes, or return None when told to stop."""
-        failed = 0
-        while True:
-            if self._capture is None and not self._await():
-                return None
-            assert self._capture is not None
-            got, image = self._capture.read()
-            index, self._index = self._index, self._index + 1
-            if got and image is not None:
-                return Frame(image, index, time.time(), time.monotonic(), self.camera)
-            self.broken += 1
-            failed += 1
-            if failed >= MOST_BROKEN_IN_A_ROW:
-                failed = 0
-                self.close()
-                if self._fail_fast:
-                    raise self._absent()
+    def open(self) -> Stream:
+        """Open it and ask for what is wanted; the driver takes the nearest that it can.
 
-    def close(self) -> None:
-        """Release the device."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-
-    def _open(self) -> bool:
-        capture = cv2.VideoCapture(self._source)
+        Raises:
+            OutsideError: it is absent, busy, forbidden, or no camera.
+        """
+        linux = sys.platform == "linux"
+        path = f"/dev/video{self.name}" if self.name.isdigit() else self.name
+        place: int | str = int(self.name) if self.name.isdigit() else self.name
+        if linux and (reason := why_not(path)):
+            raise OutsideError(reason)
+        capture = cv2.VideoCapture(place, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
         if not capture.isOpened():
             capture.release()
-            return False
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps < 1000 else None
-        self._capture = capture
-        return True
-
-    def _await(self) -> bool:
-        """Open the camera, with back-off; return False when told to stop."""
-        pause, said = FIRST_WAIT, False
-        while not self._open():
-            if self._fail_fast:
-                raise self._absent()
-            if not said:
-                self._say(f"camera {self._source} does not answer; it is tried again until it does")
-                said = True
-            if self._wait(pause):
-                return False
-            pause = min(pause * 2, LONGEST_WAIT)
-        if said:
-            self._say(f"camera {self._source} answers")
-        return True
-
-    def _absent(self) -> OutsideError:
-        return OutsideError(f"camera {self._source} does not answer: is it plugged in, and free of other programs?")
+            raise OutsideError("it does not answer: is it plugged in, and free of other programs?")
+        # The form first: it decides which sizes and rates there are.
+        if self._form:
+            capture.set(cv2.CAP_PROP_FOURCC, fourcc(FOURCC[self._form]))
+        for name, value in (
+            (cv2.CAP_PROP_FRAME_WIDTH, self._width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, self._height),
+            (cv2.CAP_PROP_FPS, self._fps),
+        ):
+            if value is not None:
+                capture.set(name, value)
+        form = letters(int(capture.get(cv2.CAP_PROP_FOURCC)))
+        return OpenCvStream(capture, form=f" {form}" if form else "", tolerance=MOST_BROKEN_IN_A_ROW)
 
 
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
+def choose_form(form: str, width: int | None, height: int | None, fps: float | None) -> str | None:
+    """Say what to ask the camera for: `mjpg`, `yuyv`, or None for its own choice."""
+    if form != "auto":
+        return form
+    if width is None or height is None:
+        return None
+    return "mjpg" if 2 * width * height * (fps or 30) > USB2_BYTES_A_SECOND else "yuyv"
+
+
+def why_not(path: str) -> str | None:
+    """Say why a V4L2 device cannot give pictures now, or None where nothing speaks against it."""
+    try:
+        device = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        return _reason(error)
+    try:
+        _ask_for_buffers(device)
+    except OSError as error:
+        return _reason(error)
+    finally:
+        os.close(device)
+    return None
+
+
+def _ask_for_buffers(device: int) -> None:
+    """Ask for one buffer, as a program that reads the camera does first: who holds the camera shows by EBUSY."""
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.ioctl(device, _REQBUFS, struct.pack("IIIII", 1, _CAPTURE, _MMAP, 0, 0))
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return "it is not there: plug it in, or name another (ls /dev/video* lists them)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "this user may not open it: add the user to the group video (sudo usermod -aG video NAME)"
+    if error.errno == errno.EBUSY:
+        return "it is busy: another program holds it"
+    if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
+        return "it is no camera (v4l2-ctl --list-devices names those there are)"
+    return f"it does not answer: {error.strerror}"
+
+
+def fourcc(name: str) -> int:
+    """The number that stands for four letters."""
+    return int.from_bytes(name.encode("ascii"), "little")
+
+
+def letters(number: int) -> str:
+    """The four letters of a number, or nothing where they are none."""
+    text = number.to_bytes(4, "little", signed=number < 0).decode("latin-1")
+    return text.strip() if text.strip().isalnum() else ""

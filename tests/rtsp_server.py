@@ -1,0 +1,116 @@
+"""An RTSP camera on loopback, run by the system's Python with Debian's GStreamer: `python3 rtsp_server.py PORT`.
+
+It serves rtsp://127.0.0.1:PORT/live (H.264, 320×240, 25 frames/s): a bright square that moves by 4 pixels a frame on dim
+noise. Lines on standard input steer it: `freeze` sends the same picture from now on, `stall` sends none and keeps the
+connection, `garbage` sends noise in the place of H.264, `move` goes on. It says `ready` when it can be asked and
+`playing` when a client was served its first picture. A user and a password after the port are then asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+WIDTH, HEIGHT, FPS = 320, 240, 25
+PIPELINE = (
+    f"( appsrc name=pictures is-live=true format=time do-timestamp=true caps=video/x-raw,format=GRAY8,width={WIDTH},"
+    f"height={HEIGHT},framerate={FPS}/1 ! videoconvert ! video/x-raw,format=I420 ! "
+    "x264enc tune=zerolatency speed-preset=ultrafast bitrate=2000 key-int-max=10 ! identity name=coded ! "
+    "rtph264pay name=pay0 pt=96 config-interval=-1 )"
+)
+NOISE = os.urandom(WIDTH * HEIGHT * 2)
+
+
+class Camera:
+    """Draws the pictures and does to them what it is told."""
+
+    def __init__(self) -> None:
+        self.mode = "move"
+        self.number = 0
+
+    def picture(self) -> bytes:
+        """One gray picture."""
+        start = (self.number * 977) % (WIDTH * HEIGHT)
+        rows = bytearray(byte >> 3 for byte in NOISE[start : start + WIDTH * HEIGHT])
+        left = (self.number * 4) % (WIDTH - 64)
+        for row in range(88, 152):
+            rows[row * WIDTH + left : row * WIDTH + left + 64] = b"\xe0" * 64
+        return bytes(rows)
+
+    def serve(self, factory: object, media: GstRtspServer.RTSPMedia) -> None:
+        """A client came: push pictures into its pipeline until it goes."""
+        element = media.get_element()
+        source, coded = element.get_by_name_recurse_up("pictures"), element.get_by_name_recurse_up("coded")
+        coded.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, self.spoil)
+
+        def push() -> bool:
+            if self.mode == "stall":
+                return True
+            if self.mode != "freeze":
+                self.number += 1
+            if source.emit("push-buffer", Gst.Buffer.new_wrapped(self.picture())) != Gst.FlowReturn.OK:
+                return False
+            if self.number == 3:
+                print("playing", flush=True)
+            return True
+
+        GLib.timeout_add(1000 // FPS, push)
+
+    def spoil(self, pad: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+        """Put noise in the place of what was encoded; the start code stays, so that it is sent."""
+        if self.mode == "garbage":
+            buffer = info.get_buffer()
+            size = buffer.get_size()
+            if size > 8:
+                buffer.fill(5, os.urandom(size - 5))
+        return Gst.PadProbeReturn.OK
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    Gst.init(None)
+    port, *login = sys.argv[1:]
+    camera = Camera()
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(port)
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(PIPELINE)
+    factory.set_shared(True)
+    factory.connect("media-configure", camera.serve)
+    if login:
+        user, password = login
+        auth = GstRtspServer.RTSPAuth()
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+        server.set_auth(auth)
+        permissions = GstRtspServer.RTSPPermissions()
+        permissions.add_role_empty("viewer")
+        permissions.add_permission_for_role("viewer", "media.factory.access", True)
+        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+        factory.set_permissions(permissions)
+    server.get_mount_points().add_factory("/live", factory)
+    if not server.attach(None):
+        sys.exit("no port")
+    loop = GLib.MainLoop()
+
+    def obey() -> None:
+        for line in sys.stdin:
+            camera.mode = line.strip()
+        loop.quit()
+
+    threading.Thread(target=obey, daemon=True).start()
+    print("ready", flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
