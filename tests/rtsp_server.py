@@ -1,9 +1,9 @@
 """An RTSP camera on loopback, run by the system's Python with Debian's GStreamer: `python3 rtsp_server.py PORT`.
 
-It serves rtsp://127.0.0.1:PORT/live (H.264, 320×240, 25 frames/s): a bright square that moves by 4 pixels a frame on dim
-noise. Lines on standard input steer it: `freeze` sends the same picture from now on, `stall` sends none and keeps the
-connection, `garbage` sends noise in the place of H.264, `move` goes on. It says `ready` when it can be asked and
-`playing` when a client was served its first picture. A user and a password after the port are then asked for.
+It serves rtsp://127.0.0.1:PORT/live (H.264, 320×240, 25 frames/s): a bright square that moves by 4 pixels a frame on
+dim noise. Lines on standard input steer it: `freeze` sends the same picture from now on, `stall` sends none and keeps
+the connection, `garbage` sends noise in the place of H.264, `move` goes on. It says `ready` when it can be asked. Where
+a user and a password follow the port, they are asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WIDTH, HEIGHT, FPS = 320, 240, 25
 PIPELINE = (
     f"( appsrc name=pictures is-live=true format=time do-timestamp=true caps=video/x-raw,format=GRAY8,width={WIDTH},"
     f"height={HEIGHT},framerate={FPS}/1 ! videoconvert ! video/x-raw,format=I420 ! "
-    "x264enc tune=zerolatency speed-preset=ultrafast bitrate=2000 key-int-max=10 ! identity name=coded ! "
+    "x264enc tune=zerolatency speed-preset=ultrafast pass=quant quantizer=24 key-int-max=10 ! identity name=coded ! "
     "rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 NOISE = os.urandom(WIDTH * HEIGHT * 2)
@@ -55,11 +55,8 @@ class Camera:
                 return True
             if self.mode != "freeze":
                 self.number += 1
-            if source.emit("push-buffer", Gst.Buffer.new_wrapped(self.picture())) != Gst.FlowReturn.OK:
-                return False
-            if self.number == 3:
-                print("playing", flush=True)
-            return True
+            flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(self.picture()))
+            return bool(flow == Gst.FlowReturn.OK)
 
         GLib.timeout_add(1000 // FPS, push)
 
@@ -76,7 +73,13 @@ class Camera:
 def main() -> None:
     """Serve until standard input closes."""
     Gst.init(None)
+    elements = ("appsrc", "videoconvert", "x264enc", "rtph264pay", "rtpbin")
+    lacking = [name for name in elements if not Gst.ElementFactory.find(name)]
+    if lacking:
+        sys.exit(f"no GStreamer element {', '.join(lacking)}")
     port, *login = sys.argv[1:]
+    if port == "--check":
+        return
     camera = Camera()
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -93,9 +96,8 @@ def main() -> None:
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
         server.set_auth(auth)
         permissions = GstRtspServer.RTSPPermissions()
-        permissions.add_role_empty("viewer")
-        permissions.add_permission_for_role("viewer", "media.factory.access", True)
-        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+        role = "viewer, media.factory.access=(boolean)true, media.factory.construct=(boolean)true"
+        permissions.add_role_from_structure(Gst.Structure.from_string(role)[0])
         factory.set_permissions(permissions)
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):

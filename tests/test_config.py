@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge.config import Config, PublishConfig, QualityConfig, SmoothConfig, load_config, override
+from edge.config import CameraConfig, Config, PublishConfig, QualityConfig, SmoothConfig, load_config, override
 from edge.errors import InputError
+from edge.sources import device_of
+from edge.sources.camera import UsbCamera
+from edge.sources.network import NetworkCamera
+from edge.sources.picamera import CsiCamera
 
 
 def load(tmp_path: Path, text: str) -> Config:
@@ -30,6 +35,11 @@ def test_all_keys(tmp_path: Path) -> None:
         [[camera]]
         source = "/dev/video2"
         name = "front"
+        width = 1280
+        height = 720
+        fps = 15
+        format = "mjpg"
+        frozen_after = 20
         [detect]
         detector = "mtcnn"
         min_face = 60
@@ -63,6 +73,8 @@ def test_all_keys(tmp_path: Path) -> None:
     assert config.device == "hall"
     assert config.camera[0].name == "front"
     assert config.camera[0].source == "/dev/video2"
+    assert (config.camera[0].width, config.camera[0].height, config.camera[0].fps) == (1280, 720, 15.0)
+    assert (config.camera[0].format, config.camera[0].frozen_after) == ("mjpg", 20.0)
     assert config.detect.min_face == 60
     assert (config.detect.yunet_model, config.detect.budget_ms) == ("yunet.onnx", 50.0)
     assert config.track.keep == 2.0
@@ -103,6 +115,23 @@ def test_all_keys(tmp_path: Path) -> None:
         ("detect = 3", '"detect" must be a table'),
         ('camera = "0"', '"camera" must be an array of tables, [[camera]]'),
         ("[[camera]]\nname = 'x'", 'no "source"'),
+        ("[[camera]]\nsource=''", "give a camera, a file or a folder"),
+        ("[[camera]]\nsource='ftp://h/x'", "ftp:// is not read"),
+        ("[[camera]]\nsource='0'\nname='a/b'", "cannot stand in a topic level"),
+        ("[[camera]]\nsource='0'\nwidth=640", "camera.width and camera.height are set together"),
+        ("[[camera]]\nsource='0'\nwidth=6\nheight=480", "camera.width is 6: it must lie from 16 to 8192"),
+        ("[[camera]]\nsource='0'\nwidth=640\nheight=99999", "camera.height is 99999"),
+        (
+            "[[camera]]\nsource='x.mp4'\nwidth=640\nheight=480",
+            "a file or folder: it is for a USB or CSI camera",
+        ),
+        ("[[camera]]\nsource='0'\nfps=0", "camera.fps is 0: it must lie from 0.1 to 500"),
+        ("[[camera]]\nsource='0'\nformat='h264'", 'camera.format is "h264": expected one of auto, mjpg, yuyv'),
+        ("[[camera]]\nsource='csi'\nformat='mjpg'", "camera.format is set for camera, which is a CSI camera"),
+        ("[[camera]]\nsource='0'\nfrozen_after=0.5", "camera.frozen_after is 0.5: it must lie from 1 to 3600"),
+        ("[[camera]]\nsource='0'\nusername='bob'", "camera.username is set for camera, which is a USB camera"),
+        ("[[camera]]\nsource='0'\npassword_file='f'", "camera.password_file is set for camera"),
+        ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'", 'two [[camera]] tables have the name "camera"'),
         ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'\nname='b'", "this version reads one camera"),
         ("device = ", "not readable as TOML"),
     ],
@@ -130,3 +159,28 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert changed.device == "hall"
     assert override(Config(), source="clip.mp4").camera[0].name == "camera"
     assert override(Config()).camera == ()
+
+
+def test_another_source_keeps_the_name_alone() -> None:
+    """The size, rate and password of one camera are not those of the next."""
+    camera = CameraConfig("0", "front", width=640, height=480, fps=30, format="yuyv")
+    assert override(Config(camera=(camera,)), source="clip.mp4").camera == (CameraConfig("clip.mp4", "front"),)
+    assert override(Config(camera=(camera,)), source="0", camera="back").camera == (replace(camera, name="back"),)
+
+
+def test_a_cameras_settings_reach_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    usb = device_of(CameraConfig("0", width=1280, height=720, fps=15))
+    assert isinstance(usb, UsbCamera)
+    assert (usb._width, usb._height, usb._fps, usb._form) == (1280, 720, 15, "mjpg")
+    csi = device_of(CameraConfig("csi:1", width=1280, height=720, fps=15))
+    assert isinstance(csi, CsiCamera)
+    assert csi._command[-4:] == ["1", "1280", "720", "15"]
+    url = CameraConfig("rtsp://h/1", username="bob", password_file=str(tmp_path / "password"), frozen_after=7)
+    network = device_of(url)
+    assert isinstance(network, NetworkCamera)
+    assert (network._url, network.name, network._read_seconds) == ("rtsp://bob:s3cret@h/1", "rtsp://h/1", 7)
+    with pytest.raises(InputError, match="make it readable"):
+        device_of(replace(url, password_file=str(tmp_path / "none")))
+    with pytest.raises(InputError, match="set username beside it"):
+        device_of(replace(url, username=None))

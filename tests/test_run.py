@@ -207,7 +207,7 @@ def test_a_broker_that_is_away_does_not_stop_the_loop(portrait: Path) -> None:
 MISTAKES: list[tuple[list[str], int, str]] = [
     ([], 2, "no source"),
     (["--source", "missing.mp4"], 2, "missing.mp4: no such file"),
-    (["--source", "rtsp://x/1"], 2, "streams over the network"),
+    (["--source", "ftp://x/1"], 2, "ftp:// is not read"),
     (["--source", "/dev/video63", "--fail-fast"], 3, "camera /dev/video63 does not answer"),
     (["--source", "PORTRAIT", "--model", "missing.onnx"], 2, "missing.onnx: no such model file"),
     (["--source", "PORTRAIT", "--model", "TEXT.onnx"], 2, "no ONNX file"),

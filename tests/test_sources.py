@@ -109,9 +109,9 @@ def test_a_broken_single_image_is_an_error(tmp_path: Path) -> None:
         open_source(str(tmp_path / "x.png")).read()
 
 
-def test_network_streams_are_refused_in_words() -> None:
-    with pytest.raises(InputError, match="streams over the network are not read"):
-        open_source("rtsp://camera/1")
+def test_a_url_that_is_not_read_is_refused_in_words() -> None:
+    with pytest.raises(InputError, match="ftp:// is not read; give a camera, a file, a folder, or a URL"):
+        open_source("ftp://camera/1")
 
 
 def test_a_camera_that_is_not_there_is_waited_for_with_back_off() -> None:

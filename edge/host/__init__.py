@@ -1,1 +1,1 @@
-"""The device that the kit runs on: watchdog, health, governor, metrics and logs, doctor, service, the page for aiming."""
+"""The device that the kit runs on: watchdog, health, governor, metrics, logs, doctor, service, the page for aiming."""

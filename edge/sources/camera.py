@@ -132,5 +132,5 @@ def fourcc(name: str) -> int:
 
 def letters(number: int) -> str:
     """The four letters of a number, or nothing where they are none."""
-    text = number.to_bytes(4, "little", signed=number < 0).decode("latin-1")
-    return text.strip() if text.strip().isalnum() else ""
+    text = number.to_bytes(4, "little", signed=number < 0).decode("ascii", "replace").strip()
+    return text if text.isalnum() else ""

@@ -296,8 +296,8 @@ class Capture:
                 self._free.append(frame.image)
             return
         self._pause = FIRST_WAIT
-        self._put(worker, frame)
         self._tell("running", None, worker=worker)
+        self._put(worker, frame)
 
     def _put(self, worker: _Worker, frame: Frame) -> None:
         with self._slot:

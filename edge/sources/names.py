@@ -37,7 +37,8 @@ def kind_of(source: str) -> Kind:
             f"source {shown(source)}: {scheme[1]}:// is not read; give a camera, a file, a folder, or a URL that "
             f"begins with {', '.join(name + '://' for name in SCHEMES)}"
         )
-    if not re.match(r"[^/?#]*@?[^/?#@:]+", source[scheme.end() :]):
+    authority = re.split(r"[/?#]", source[scheme.end() :], maxsplit=1)[0]
+    if not authority.rpartition("@")[2].partition(":")[0]:
         raise InputError(f"source {shown(source)}: it names no host: expected {scheme[1]}://HOST[:PORT]/PATH")
     return "network"
 

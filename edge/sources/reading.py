@@ -123,7 +123,9 @@ class Reading:
             self._source.close()
         elif self._thread is not threading.current_thread():
             self._thread.join(CLOSE_SECONDS)
-        self._over = True
+        with self._changed:
+            self._over = True
+            self._ahead.clear()
         self._tell("ended", "stopped")
 
     def _work(self) -> None:
