@@ -8,16 +8,16 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 import edge
 from edge.errors import EdgeError, InputError
-from edge.terminal import STOP, say, stop_on_signals
+from edge.terminal import say, stop_on_signals
 
 OWN = {
-    "run": ("edge.cli:run", "Read a camera or file, find faces, read their emotions, publish them."),
+    "run": ("edge.run_cli:command", "Read a camera or file, find faces, read their emotions, publish them."),
     "feed": ("edge.feed.cli:command", "Receive the events of devices from a broker and show them."),
     "evaluate": ("edge.measure.cli:command", "Score a model file on labelled pictures."),
     "bench": ("edge.measure.bench_cli:command", "Measure what model files cost on this device."),
@@ -107,72 +107,6 @@ def cli() -> None:
     """
 
 
-@click.command()
-@click.option("--source", metavar="S", help="Camera index or /dev/videoN, video file, image, or folder of images.")
-@click.option("--model", metavar="FILE", help="Model file; without it what edge bench --save chose, or what ships.")
-@click.option("--broker", metavar="URL", help="Publish to mqtt://host:port/prefix (mqtts:// for TLS).")
-@click.option("--config", "config_file", metavar="FILE", help="edge.toml; options given here win over it.")
-@click.option("--device", metavar="NAME", help="The device's name in topics and events; default: the host's name.")
-@click.option("--camera", metavar="NAME", help='The camera\'s name in topics and events; default: "camera".')
-@click.option("--stdout", is_flag=True, help="Print one JSON event a line.")
-@click.option(
-    "--publish",
-    type=click.Choice(["change", "interval", "every"]),
-    help="Which updates go out: when a face's emotion changes (default), once a second, or with every frame.",
-)
-@click.option(
-    "--draw", metavar="FILE", help="Write the picture with boxes and emotions: OUT.mp4, or OUT.png of the last frame."
-)
-@click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
-@click.option(
-    "--fail-fast", is_flag=True, help="End with exit code 3 when camera or broker do not answer, instead of waiting."
-)
-def run(
-    source: str | None,
-    model: str | None,
-    broker: str | None,
-    config_file: str | None,
-    device: str | None,
-    camera: str | None,
-    stdout: bool,
-    publish: str | None,
-    draw: str | None,
-    max_frames: int | None,
-    fail_fast: bool,
-) -> None:
-    """Read a camera or file, find faces, read their emotions, publish them.
-
-    Ends when the file ends, after --max-frames, or with Ctrl-C or SIGTERM; a camera or a broker that does not answer
-    is waited for. No picture leaves the device: events hold boxes and scores.
-
-    \b
-    Examples:
-      edge run --source 0 --stdout
-      edge run --source party.mp4 --draw party-drawn.mp4
-      edge run --config edge.toml
-
-    \b
-    The password of a broker's user comes from a file or from EDGE_MQTT_PASSWORD:
-      [mqtt]
-      broker = "mqtts://broker.example:8883/emotion"
-      username = "hall"
-      password_file = "/etc/emotion-edge/mqtt-password"
-    """
-    from edge.config import load_config, override
-    from edge.run import Runner
-
-    stop_on_signals()
-    config = override(
-        load_config(config_file), model=model, broker=broker, device=device, source=source, camera=camera,
-        publish=publish,
-    )  # fmt: skip
-    runner = Runner(
-        config, stop=STOP, log=say, stdout=_standard_output() if stdout else None, draw=draw, max_frames=max_frames,
-        fail_fast=fail_fast,
-    )  # fmt: skip
-    say(str(runner.run()))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and end the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -180,12 +114,6 @@ def main(arguments: list[str] | None = None) -> None:
         # Before the imports that take time.
         stop_on_signals()
     sys.exit(call(arguments))
-
-
-def _standard_output() -> TextIO:
-    if sys.stdout is None:
-        raise InputError("--stdout: standard output is closed")
-    return sys.stdout
 
 
 def call(arguments: list[str] | None = None) -> int:

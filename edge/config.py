@@ -90,7 +90,7 @@ class CameraConfig:
 class DetectConfig:
     """How faces are found, `[detect]`."""
 
-    detector: str = "mtcnn"
+    detector: str = "auto"
     """`mtcnn`, `blazeface`, `mediapipe`, `yunet` or `haar`; `auto` takes the best that works here and fast enough."""
     min_face: int = 40
     """Side of the smallest face looked for, pixels; larger is faster."""
@@ -98,8 +98,9 @@ class DetectConfig:
     """Processor threads."""
     yunet_model: str | None = None
     """YuNet's ONNX file; without one `auto` leaves YuNet out."""
-    budget_ms: float | None = None
-    """What one look may take with `auto`, milliseconds, before a faster detector takes over; no limit unless set."""
+    budget_ms: float = 250.0
+    """What one look at a live camera may take with `auto`, milliseconds, before a faster detector takes over; 0 for no
+    limit."""
 
     def __post_init__(self) -> None:
         from edge.detect import check_name
@@ -112,7 +113,7 @@ class DetectConfig:
             raise InputError(
                 'detect.detector is "yunet", which ships without a model: name its file, yunet_model = "…"'
             )
-        if self.budget_ms is not None:
+        if self.budget_ms:
             _within("detect.budget_ms", self.budget_ms, 1, 60_000)
         _within("detect.min_face", self.min_face, 12, 10_000)
         _within("detect.threads", self.threads, 1, MOST_THREADS)
@@ -293,7 +294,7 @@ class Config:
     model: str | None = None
     """Model file; the one that ships with the kit unless set."""
     camera: tuple[CameraConfig, ...] = ()
-    """The cameras; this version reads one."""
+    """The cameras."""
     detect: DetectConfig = field(default_factory=DetectConfig)
     """How faces are found."""
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
@@ -322,8 +323,6 @@ class Config:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f'two [[camera]] tables have the name "{name}": give each a name of its own')
-        if len(self.camera) > 1:
-            raise InputError(f"{len(self.camera)} [[camera]] tables: this version reads one camera")
 
 
 def override(
@@ -335,6 +334,8 @@ def override(
     source: str | None = None,
     camera: str | None = None,
     publish: str | None = None,
+    detector: str | None = None,
+    log_format: str | None = None,
 ) -> Config:
     """Return the configuration with what the command line says instead; None leaves a value as it is.
 
@@ -352,6 +353,8 @@ def override(
         device=config.device if device is None else device,
         mqtt=config.mqtt if broker is None else replace(config.mqtt, broker=broker),
         publish=config.publish if publish is None else replace(config.publish, when=publish),
+        detect=config.detect if detector is None else replace(config.detect, detector=detector),
+        log=config.log if log_format is None else replace(config.log, format=log_format),
     )
 
 

@@ -78,18 +78,15 @@ def check(file: Path, show: bool) -> None:
 
 
 def check_names(config: Config) -> None:
-    """Check what is more than a type and a range: names that must fit a topic, the broker's URL, the detector.
+    """Check what is more than a type and a range: names that must fit a topic, the broker's URL.
 
     Raises:
         InputError: one of them is wrong.
     """
     from edge.broker import check_level, parse_broker
-    from edge.detect import DETECTORS
 
     check_level(config.device, "device name")
     for camera in config.camera:
         check_level(camera.name, "camera name")
     if config.mqtt.broker is not None:
         parse_broker(config.mqtt.broker)
-    if config.detect.detector not in DETECTORS:
-        raise InputError(f'no detector "{config.detect.detector}": choose one of {", ".join(DETECTORS)}')

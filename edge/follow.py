@@ -17,7 +17,7 @@ from edge.detect import Detector, in_pieces
 from edge.track import Tracked, Tracker, iou, match
 from edge.values import Face, Frame
 
-WEAK = 0.9  # a followed face whose score falls below this starts a search
+WEAK = 0.9  # a followed face whose score falls below this share of what the last search gave starts a search
 SAME = 0.5  # overlap from which two followed faces are one
 DOUBTS = 2  # full searches in a row that do not find a followed face, until it is let go
 ROWS = 60  # the picture in which motion is looked for has about so many rows
@@ -139,7 +139,7 @@ class Follower:
         """Whether it is time for a full search."""
         if self._due(now) or len(self.tracker.known) > len(seen) or any(f.doubts for f in self._followed.values()):
             return True
-        if any(face.score < WEAK for face in seen.values()):
+        if any(face.score < WEAK * self._followed[track].reference.score for track, face in seen.items()):
             return now - self._searched >= self.every * MOTION_REST
         return now - self._searched >= self.every * MOTION_REST and self._stirred(small, RESTLESS)
 

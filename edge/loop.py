@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge.config import Config
 from edge.detect import Detector
-from edge.events import Event, EventMaker, Policy
+from edge.events import Event, EventMaker, Minute, Minutes, Policy
 from edge.follow import Follower
 from edge.model import Classifier
 from edge.model.flip import Flipped
@@ -29,6 +29,7 @@ class Step:
         events: what happened, in order.
         ms: milliseconds for `detect`, `classify` and `total`.
         read: how many of the faces were read in this frame; the others keep what was read last.
+        minute: the camera's minute that was over before this frame, where minutes are counted.
     """
 
     frame: Frame
@@ -37,6 +38,7 @@ class Step:
     events: list[Event]
     ms: dict[str, float]
     read: int
+    minute: Minute | None = None
 
 
 @dataclass
@@ -47,12 +49,14 @@ class _View:
         follower: finds its faces.
         reader: reads their emotions.
         policy: chooses which updates go out.
+        minutes: counts its minutes.
         last: its last frame.
     """
 
     follower: Follower
     reader: Reader
     policy: Policy
+    minutes: Minutes
     last: Frame | None = None
 
 
@@ -102,7 +106,10 @@ class Loop:
             else:
                 self.maker.note(face, emotion, ms)
         view.last = frame
-        return Step(frame, tracked.faces, emotions, events, ms, read)
+        minute = None
+        if self.config.publish.summary:
+            minute = view.minutes.add(frame, [face.track for face in tracked.faces], emotions)
+        return Step(frame, tracked.faces, emotions, events, ms, read, minute)
 
     def finish(self) -> list[Event]:
         """End all tracks: the sources have ended. Return their leave events, each at the time of its last frame."""
@@ -112,6 +119,24 @@ class Loop:
             if view.last is not None
             for track in view.follower.finish()
         ]
+
+    def minutes(self, now: float | None = None) -> list[Minute]:
+        """Return the cameras' minutes that are over though no frame has come since.
+
+        Args:
+            now: the frames' monotonic clock, seconds; None for the end, which ends every minute that has begun.
+        """
+        ended = [view.minutes.finish() if now is None else view.minutes.over(now) for view in self._views.values()]
+        return [minute for minute in ended if minute is not None]
+
+    def take_over(self, config: Config) -> None:
+        """Go on with another configuration: `[track]`, `[classify] rate`, `[quality]`, `[smooth]` and `[publish]`."""
+        self.config = config
+        for view in self._views.values():
+            view.follower.every = config.track.search_every
+            view.follower.tracker.overlap, view.follower.tracker.keep = config.track.overlap, config.track.keep
+            view.reader.take_over(config)
+            view.policy = Policy(config.publish.when, config.publish.seconds)
 
     def _left(self, view: _View, frame: Frame, track: int) -> Event:
         view.reader.forget(track)
@@ -126,5 +151,6 @@ class Loop:
                 Follower(self.detector, tracker, track.search_every),
                 Reader(self.classifier, self.config),
                 Policy(publish.when, publish.seconds),
+                Minutes(self.maker.device, camera, self.maker.model, self.classifier.info.labels),
             )
         return self._views[camera]

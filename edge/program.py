@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge.config import Config
-from edge.detect import load_detector
+from edge.detect import load_configured
 from edge.events import EventMaker, new_stream
 from edge.loop import Loop, Step
 from edge.model import load_model
@@ -31,7 +31,7 @@ def watch(source: str, *, model: str | None = None, config: Config | None = None
     """
     config = config or Config()
     classifier = load_model(model or config.model, threads=config.classify.threads or 1)
-    detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
+    detector = load_configured(config.detect)
     loop = Loop(detector, classifier, EventMaker(config.device, new_stream(), classifier.info.id), config)
     opened = open_source(source)
     try:

@@ -24,12 +24,19 @@ class Reader:
     """
 
     def __init__(self, classifier: Classifier, config: Config) -> None:
-        info, smooth, quality = classifier.info, config.smooth, config.quality
-        self.classifier, self.rate = classifier, config.classify.rate
-        self._limits = Limits(quality.min_side, quality.sharpness, quality.turn)
+        info, smooth = classifier.info, config.smooth
+        self.classifier = classifier
         self._smoother = Smoother(info.labels, info.threshold, smooth.time_constant, smooth.margin)
+        self.take_over(config)
         self._said: dict[int, Emotion] = {}
         self._read: dict[int, float] = {}
+
+    def take_over(self, config: Config) -> None:
+        """Go on with another configuration."""
+        quality, smooth = config.quality, config.smooth
+        self.rate = config.classify.rate
+        self._limits = Limits(quality.min_side, quality.sharpness, quality.turn)
+        self._smoother.time_constant, self._smoother.margin = smooth.time_constant, smooth.margin
 
     def read(self, frame: Frame, faces: list[Face]) -> tuple[list[Emotion], int]:
         """Return an emotion for each face, and how many of them were classified in this frame.

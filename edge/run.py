@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import edge
-from edge.broker import check_level, parse_broker, read_credentials
+from edge.broker import check_level
 from edge.config import Config
-from edge.detect import load_detector
+from edge.detect import Detector, load_configured
+from edge.detect.fallback import Fallback
 from edge.draw import Drawing
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from edge.events import Event, EventMaker, new_stream
+from edge.host.health import CameraStats, DetectorUse, ModelUse, QueueStats
+from edge.host.keeper import Keeper
+from edge.host.logs import Log
 from edge.loop import Loop, Step
 from edge.model import Classifier, load_model
 from edge.model.choice import load_chosen
-from edge.publish import Publisher, open_publisher
-from edge.sources import open_source
+from edge.output import Output
+from edge.reload import diff, take_over
+from edge.sources import open_cameras
+from edge.sources.cameras import Cameras
 
-DELIVERY_SECONDS = 10.0
-"""How long the end waits for the broker to confirm what is still on its way."""
+if TYPE_CHECKING:
+    from edge.host.aim import Aim
+
+LOOK_SECONDS = 0.5
+"""How often the loop looks whether it shall stop while no frame comes."""
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Summary:
         with_face: frames with a face in them.
         events: events made.
         undelivered: events that no broker confirmed.
-        emotions: how many events said which emotion.
+        emotions: in how many frames a face had which emotion.
         seconds: how long the frames took, from the first to the last.
     """
 
@@ -55,9 +61,10 @@ class Summary:
     def __str__(self) -> str:
         rate = f", {self.frames / self.seconds:.1f} frames/s" if self.seconds > 0 else ""
         frames = "1 frame" if self.frames == 1 else f"{self.frames} frames"
-        parts = [frames + rate, f"{self.with_face} with a face", f"{self.events} events"]
+        parts = [frames + rate, f"{self.with_face} with a face"]
         if self.emotions:
             parts.append(", ".join(f"{label} {count}" for label, count in self.emotions.most_common()))
+        parts.append(f"{self.events} events")
         if self.broken:
             parts.append(f"{self.broken} broken frames skipped")
         if self.undelivered:
@@ -66,16 +73,18 @@ class Summary:
 
 
 class Runner:
-    """One run: everything is opened by the constructor's caller through `with`, and closed in order at the end.
+    """One run: everything is opened in order through `with`, and closed in order at the end.
 
     Args:
-        config: what to run; one camera must be in it.
+        config: what to run; a camera at least must be in it.
         stop: set it to end the run; nothing is lost.
-        log: takes one line for a person.
+        log: takes lines for a person.
         stdout: where to print one JSON event a line, or None.
-        draw: file to draw into, or None.
+        draw: file to draw into, or None; for one camera.
         max_frames: end after so many frames, or None.
         fail_fast: raise OutsideError instead of waiting for a camera or a broker.
+        aim: opens the page for aiming, given the cameras' names; or None.
+        reload: returns the configuration anew when `reread` was called; or None.
 
     Raises:
         InputError: something that was named is missing or wrong.
@@ -87,141 +96,173 @@ class Runner:
         config: Config,
         *,
         stop: threading.Event,
-        log: Callable[[str], None],
+        log: Log,
         stdout: TextIO | None = None,
         draw: str | None = None,
         max_frames: int | None = None,
         fail_fast: bool = False,
+        aim: Callable[[list[str]], Aim] | None = None,
+        reload: Callable[[], Config] | None = None,
     ) -> None:
         if not config.camera:
             raise InputError(
                 "no source: name a camera, a file or a folder with --source, or in edge.toml under [[camera]]"
             )
-        self.config, self.camera = config, config.camera[0]
+        if draw is not None and len(config.camera) > 1:
+            raise InputError("--draw draws one camera, and there are several: choose one with --source")
         check_level(config.device, "device name")
-        check_level(self.camera.name, "camera name")
-        self._stop, self._log, self._stdout = stop, log, stdout
+        self.config = config
+        self._stop, self._log, self._output = stop, log, Output(config, stdout, stop)
         self._draw_to, self._max_frames, self._fail_fast = draw, max_frames, fail_fast
-        self._publisher: Publisher | None = None
+        self._open_aim, self._reload = aim, reload
+        self._reread = threading.Event()
         self.summary = Summary()
 
+    def reread(self) -> None:
+        """Read the configuration anew with the next frame; safe in a signal handler."""
+        self._reread.set()
+
     def run(self) -> Summary:
-        """Process frames until the source ends, the count is reached, or `stop` is set; return what was seen."""
+        """Process frames until the sources end, the count is reached, or `stop` is set; return what was seen."""
         config = self.config
-        classifier = self._classifier()
-        detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
+        live = any(camera.live for camera in config.camera)
+        classifier, why = self._classifier()
+        detector = load_configured(config.detect, live=live, say=self._warn)
         stream = new_stream()
-        maker = EventMaker(config.device, stream, classifier.info.id, clock_state())
-        loop = Loop(detector, classifier, maker, config)
+        loop = Loop(detector, classifier, EventMaker(config.device, stream, classifier.info.id, clock_state()), config)
         with ExitStack() as stack:
-            source = open_source(
-                self.camera.source, self.camera.name, wait=self._stop.wait, say=self._camera_says,
-                fail_fast=self._fail_fast,
-            )  # fmt: skip
-            stack.callback(source.close)
-            drawing = Drawing(self._draw_to, source.fps, self.camera.source) if self._draw_to else None
-            if drawing:
-                stack.callback(drawing.close)
-            self._connect(stack, stream, classifier.info.id, detector.name)
-            self._state("running", None)
+            stack.callback(self._disconnect)
+            self._output.connect(stream, classifier.info.id, detector.name, log=self._log, fail_fast=self._fail_fast)
+            cameras = stack.enter_context(
+                open_cameras(config.camera, say=self._log, on_state=self._output.state, fail_fast=self._fail_fast)
+            )
+            drawing = self._drawing(stack, cameras)
+            keeper = stack.enter_context(self._keeper(cameras, detector, classifier, why))
+            aim = self._open_aim([camera.name for camera in config.camera]) if self._open_aim else None
+            if aim is not None:
+                stack.callback(aim.close)
             began = time.monotonic()
-            for step in self._steps(source.read, loop):
+            for step in self._steps(cameras, loop, keeper, live):
                 self._account(step)
                 for event in step.events:
                     self._send(event)
-                self._retain(step)
-                if drawing:
+                if step.minute is not None:
+                    self._output.minute(step.minute)
+                self._output.retain(step)
+                if drawing is not None:
                     drawing.add(step)
+                if aim is not None:
+                    aim.offer(step)
             for event in loop.finish():
                 self._send(event)
+            for minute in loop.minutes():
+                self._output.minute(minute)
             self.summary.seconds = time.monotonic() - began
-            self.summary.broken = source.broken
-            if self._publisher is not None:  # nobody is seen any more: a retained face would stand for ever
-                self._publisher.faces(self.camera.name, 0)
-                self._publisher.emotion(self.camera.name, "none")
-            self._state("ended", "stopped" if self._stop.is_set() else "the source has ended")
+            self.summary.broken = cameras.broken
+            self._output.nobody()
         return self.summary
 
-    def _classifier(self) -> Classifier:
-        """Load the model that is named, else what `edge bench --save` chose for this device, else what ships."""
+    def _classifier(self) -> tuple[Classifier, str | None]:
+        """Load the model that is named, else what `edge bench --save` chose for this device, else what ships.
+
+        Returns:
+            the model, and why it is this one where nobody named it.
+        """
         named, threads = self.config.model, self.config.classify.threads
         if named is None and (chosen := load_chosen(self._log, threads)):
-            return chosen
-        return load_model(named, threads=threads or 1)
+            return chosen, "edge bench --save found it the fastest on this device"
+        return load_model(named, threads=threads or 1), None if named else "it ships with the kit"
 
-    def _steps(self, read: Callable[[], edge.Frame | None], loop: Loop) -> Iterator[Step]:
+    def _steps(self, cameras: Cameras, loop: Loop, keeper: Keeper, live: bool) -> Iterator[Step]:
+        """Yield what each frame gives, as fast as the limits allow; a step's deadline runs until the next is asked."""
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):
-            frame = read()
-            if frame is None:
+            if self._reread.is_set():
+                self._take_over(loop, keeper)
+            if live and self._stop.wait(keeper.governor.pause(time.monotonic(), "")):
                 return
-            yield loop.step(frame)
+            frame = cameras.next(LOOK_SECONDS)
+            if frame is None:
+                if cameras.ended:
+                    return
+                for minute in loop.minutes(time.monotonic()) if live else ():
+                    self._output.minute(minute)
+                continue
+            with keeper.loop:
+                step = loop.step(frame)
+                yield step
+            keeper.governor.took(time.monotonic(), frame.camera)
+            keeper.health.step(
+                {name: ms for name, ms in step.ms.items() if name != "classify" or step.read}, frame.camera
+            )
+
+    def _take_over(self, loop: Loop, keeper: Keeper) -> None:
+        """Read the configuration anew; say what is taken over and what needs a restart."""
+        self._reread.clear()
+        if self._reload is None:
+            self._log("there is no configuration file to read anew")
+            return
+        try:
+            new = self._reload()
+        except EdgeError as error:
+            self._warn(f"{error}; the run goes on as it was")
+            return
+        changes = diff(self.config, new)
+        for change in changes:
+            self._log(f"reload: {change}")
+        if not changes:
+            self._log("reload: nothing has changed")
+        self.config = take_over(self.config, new)
+        keeper.reloading(lambda: self.config)
+        loop.take_over(self.config)
+
+    def _drawing(self, stack: ExitStack, cameras: Cameras) -> Drawing | None:
+        if self._draw_to is None:
+            return None
+        drawing = Drawing(self._draw_to, cameras.opened[0].fps, self.config.camera[0].source)
+        stack.callback(drawing.close)
+        return drawing
+
+    def _keeper(self, cameras: Cameras, detector: Detector, classifier: Classifier, why: str | None) -> Keeper:
+        """Return what keeps this run well."""
+        info, threads, publisher = classifier.info, self.config.classify.threads or 1, self._output.publisher
+        model = ModelUse(info.id, classifier.runtime, info.precision, threads, why)
+
+        def in_use() -> DetectorUse:
+            switches = detector.switches if isinstance(detector, Fallback) else []
+            return DetectorUse(detector.name, switches[-1].why if switches else None, len(switches))
+
+        def queue() -> QueueStats:
+            assert publisher is not None
+            state = publisher.queue()
+            return QueueStats(state.connected, state.depth, state.undelivered)
+
+        def captured() -> dict[str, CameraStats]:
+            return {
+                name: CameraStats(stats.state, stats.reason, stats.captured, stats.dropped, stats.broken)
+                for name, stats in cameras.stats().items()
+            }
+
+        return Keeper(
+            self.config, self._log, cameras=captured, detector=in_use, model=lambda: model,
+            queue=queue if publisher is not None else None, limit=cameras.limit,
+            tell=publisher.health if publisher is not None else lambda message: None,
+        )  # fmt: skip
+
+    def _disconnect(self) -> None:
+        self.summary.undelivered = self._output.close()
 
     def _account(self, step: Step) -> None:
         self.summary.frames += 1
         self.summary.with_face += bool(step.faces)
-
-    def _connect(self, stack: ExitStack, stream: str, model: str, detector: str) -> None:
-        """Start the publisher, when a broker is named."""
-        settings = self.config.mqtt
-        if settings.broker is None:
-            return
-        publisher = open_publisher(
-            parse_broker(settings.broker), self.config.device,
-            credentials=read_credentials(settings.username, settings.password_file), ca_file=settings.ca_file,
-            fail_fast=self._fail_fast, log=self._log,
-        )  # fmt: skip
-        stack.callback(self._disconnect, publisher)
-        publisher.info(
-            {
-                "v": 1, "version": edge.__version__, "device": self.config.device, "stream": stream, "models": [model],
-                "cameras": [self.camera.name], "detector": detector,
-            }
-        )  # fmt: skip
-        self._publisher = publisher
-        publisher.start()
-
-    def _disconnect(self, publisher: Publisher) -> None:
-        self.summary.undelivered = publisher.close(DELIVERY_SECONDS)
+        for emotion in step.emotions:
+            self.summary.emotions[emotion.label or f"not classified ({emotion.skipped})"] += 1
 
     def _send(self, event: Event) -> None:
-        """Hand an event to standard output and to the broker."""
-        line = event.to_json()
         self.summary.events += 1
-        self.summary.emotions[event.emotion.label or f"not classified ({event.emotion.skipped})"] += 1
-        if self._stdout is not None:
-            self._print(line)
-        if self._publisher is not None:
-            self._publisher.event(event.camera, line)
+        self._output.event(event)
 
-    def _print(self, line: str) -> None:
-        """Write a line; a reader that has gone, as in `edge run --stdout | head`, ends the run quietly."""
-        assert self._stdout is not None
-        try:
-            self._stdout.write(line + "\n")
-            self._stdout.flush()
-        except BrokenPipeError:
-            # What is left in the buffer goes nowhere, else Python complains of it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            self._stdout = None
-            self._stop.set()
-
-    def _retain(self, step: Step) -> None:
-        """Say the number of faces and the emotion of the largest; the publisher sends what has changed."""
-        if self._publisher is None:
-            return
-        areas = [float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])) for f in step.faces]
-        largest = step.emotions[areas.index(max(areas))] if areas else None
-        self._publisher.faces(self.camera.name, len(areas))
-        self._publisher.emotion(self.camera.name, (largest.label or largest.skipped or "none") if largest else "none")
-
-    def _camera_says(self, text: str) -> None:
-        self._log(text)
-        self._state("running" if text.endswith(" answers") else "waiting", text)
-
-    def _state(self, state: str, reason: str | None) -> None:
-        if self._publisher is not None:
-            moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            self._publisher.state(self.camera.name, {"v": 1, "state": state, "reason": reason, "ts": moment})
+    def _warn(self, text: str) -> None:
+        self._log(text, level="warning")
 
 
 def clock_state() -> str:

@@ -97,7 +97,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[detect]\nmin_face = 5", "detect.min_face is 5: it must lie from 12 to 10000"),
         ("[detect]\ndetector = 'mtcn'", 'detect.detector: no detector "mtcn": choose one of mtcnn, blazeface'),
         ("[detect]\ndetector = 'yunet'", "ships without a model: name its file"),
-        ("[detect]\nbudget_ms = 0", "detect.budget_ms is 0: it must lie from 1 to 60000"),
+        ("[detect]\nbudget_ms = 0.5", "detect.budget_ms is 0.5: it must lie from 1 to 60000"),
         ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
         ("[track]\nkeep = nan", "track.keep is nan"),
         ("[classify]\nflip = 1", '"classify.flip" is 1: expected true or false'),
@@ -132,7 +132,6 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[[camera]]\nsource='0'\nusername='bob'", "camera.username is set for camera, which is a USB camera"),
         ("[[camera]]\nsource='0'\npassword_file='f'", "camera.password_file is set for camera"),
         ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'", 'two [[camera]] tables have the name "camera"'),
-        ("[[camera]]\nsource='0'\n[[camera]]\nsource='1'\nname='b'", "this version reads one camera"),
         ("device = ", "not readable as TOML"),
     ],
 )

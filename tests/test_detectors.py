@@ -382,7 +382,7 @@ POINTS = [(0.2, 0.3), (0.8, 0.3), (0.5, 0.5), (0.3, 0.8), (0.7, 0.8)]
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A net with YuNet's inputs and outputs, which takes each white cell of 32 pixels for a face of 64; no file ships."""
+    """A net with YuNet's inputs and outputs that takes each white cell of 32 pixels for a face of 64: no file ships."""
     onnx = pytest.importorskip("onnx", reason="the stand-in for YuNet is built with onnx, which is not installed")
     helper, arrays = onnx.helper, onnx.numpy_helper
     nodes, constants, outputs = [], [], []

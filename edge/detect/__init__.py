@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from edge.errors import InputError
 from edge.values import Face
+
+if TYPE_CHECKING:
+    from edge.config import DetectConfig
 
 DETECTORS: tuple[str, ...] = ("mtcnn", "blazeface", "mediapipe", "yunet", "haar")
 """The detectors that `load_detector` knows."""
@@ -123,6 +126,27 @@ def load_detector(
         raise InputError(f"{yunet_model}: no such file; [detect] yunet_model names YuNet's ONNX file")
     names = [each for each in LADDER if each != "yunet" or yunet_model is not None]
     return Fallback(names, load, clock=clock, say=say, budget_ms=budget_ms)
+
+
+def load_configured(
+    config: DetectConfig, *, live: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Detector:
+    """Load the detector that a configuration asks for.
+
+    Args:
+        config: `[detect]`.
+        live: whether frames come from a camera: then `auto` keeps to the budget. A file's faces must not depend on how
+            fast the machine is.
+        say: takes one line for a person at each switch.
+
+    Raises:
+        InputError: as `load_detector`.
+    """
+    budget = config.budget_ms if live and config.budget_ms else None
+    return load_detector(
+        config.detector, min_face=config.min_face, threads=config.threads, yunet_model=config.yunet_model,
+        budget_ms=budget, say=say,
+    )  # fmt: skip
 
 
 def check_name(name: str) -> None:

@@ -78,7 +78,6 @@ class Governor:
     ) -> None:
         self.limits = limits
         self._read, self._log, self._clock, self._cpu = read, log, clock, cpu
-        self._cool = limits.hot - COOLER if limits.cool is None else limits.cool
         self._why: str | None = None
         self._heat_fps: float | None = None
         self._natural = 0.0
@@ -89,6 +88,10 @@ class Governor:
         self._due: dict[str, float] = {}
         self._debt = 0.0
         self._paid = clock(), cpu()
+
+    @property
+    def _cool(self) -> float:
+        return self.limits.hot - COOLER if self.limits.cool is None else self.limits.cool
 
     # Beside the loop.
 

@@ -28,7 +28,7 @@ class CameraStats:
     """What a camera's capture tells.
 
     Attributes:
-        state: `running`, `waiting` or `ended`, as in `state.schema.json`.
+        state: `running`, `waiting`, `frozen` or `ended`, as in `state.schema.json`.
         reason: why, in words, or None.
         captured: frames that came from it so far.
         dropped: frames that a newer one replaced before they were processed, so far.

@@ -111,14 +111,14 @@ def loop(
         `classify_ms` (frames in which a face was read) and `total_ms`, each with `p50` and `p95` or None.
     """
     from edge.config import Config
-    from edge.detect import load_detector
+    from edge.detect import load_configured
     from edge.events import EventMaker, new_stream
     from edge.loop import Loop
     from edge.sources import open_source
 
     config = Config()
     model = load_model(row["file"], threads=row["threads"], runtime=row["runtime"])
-    detector = load_detector(config.detect.detector, min_face=config.detect.min_face, threads=config.detect.threads)
+    detector = load_configured(config.detect)
     steps = Loop(detector, model, EventMaker("bench", new_stream(), model.info.id), config)
     times: dict[str, list[float]] = {"detect": [], "classify": [], "total": []}
     spent, frames, with_face, warm, size = 0.0, 0, 0, 0, (0, 0)

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from edge.broker import BrokerAddress, Credentials
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What is on its way to the broker.
+
+    Attributes:
+        connected: whether the broker is.
+        depth: events that wait for its confirmation.
+        undelivered: events that were dropped or refused so far.
+    """
+
+    connected: bool
+    depth: int
+    undelivered: int
 
 
 class Publisher(Protocol):
@@ -17,6 +33,12 @@ class Publisher(Protocol):
 
     def event(self, camera: str, payload: str) -> None:
         """Send one event, JSON as text. The seam at which a durable spool comes between loop and broker."""
+
+    def summary(self, camera: str, payload: str) -> None:
+        """Send one minute of a camera in figures, JSON as text; kept and confirmed like an event."""
+
+    def health(self, message: Mapping[str, Any]) -> None:
+        """Tell how the device is; what no broker takes now is out of date and dropped."""
 
     def state(self, camera: str, state: Mapping[str, Any]) -> None:
         """Tell a camera's state."""
@@ -29,6 +51,9 @@ class Publisher(Protocol):
 
     def info(self, info: Mapping[str, Any]) -> None:
         """Tell what the device is: version, models, cameras."""
+
+    def queue(self) -> Queue:
+        """Return what is on its way."""
 
     def close(self, timeout: float = 5.0) -> int:
         """Say offline and end; return how many events were not delivered."""

@@ -16,6 +16,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.broker import BrokerAddress, Credentials
+from edge.publish import Queue
 from edge.publish.connection import FIRST_DELAY, WINDOW, Connection
 from edge.publish.topics import OFFLINE, ONLINE, Topics
 
@@ -28,6 +29,8 @@ class _Message:
     topic: str
     payload: str
     retain: bool
+    kept: bool = False
+    """Whether it is an event: held until the broker has it."""
 
 
 class MqttPublisher:
@@ -106,7 +109,26 @@ class MqttPublisher:
 
     def event(self, camera: str, payload: str) -> None:
         """Queue one event of a camera: JSON as text, QoS 1, not retained. Never blocks."""
-        message = _Message(self.topics.events(camera), payload, retain=False)
+        self._hold(_Message(self.topics.events(camera), payload, retain=False, kept=True))
+
+    def summary(self, camera: str, payload: str) -> None:
+        """Queue one minute of a camera (`summary.schema.json`), like an event."""
+        self._hold(_Message(self.topics.summary(camera), payload, retain=False, kept=True))
+
+    def health(self, message: Mapping[str, Any]) -> None:
+        """Tell how the device is (`health.schema.json`), not retained; only while the broker is connected."""
+        with self._changed:
+            if not self._connected or self._closing:
+                return
+            self._waiting.append(_Message(self.topics.health, _json(message), retain=False))
+        self._connection.wake()
+
+    def queue(self) -> Queue:
+        """Return what is on its way."""
+        with self._changed:
+            return Queue(self._connected, self._held, self._dropped + self._refused)
+
+    def _hold(self, message: _Message) -> None:
         with self._changed:
             full = self._held >= self._limit
             first = full and self._dropped == 0
@@ -205,7 +227,7 @@ class MqttPublisher:
             message = self._under_way.pop(message_id, None)
             if message is None:
                 return
-            if not message.retain:
+            if message.kept:
                 self._held -= 1
                 if reason.is_failure:
                     first = self._refused == 0
@@ -226,7 +248,7 @@ class MqttPublisher:
         """Put events that were under way back in front; retained values are sent anew by the next connection."""
         with self._changed:
             self._connected = False
-            again = [message for message in (*self._under_way.values(), *self._waiting) if not message.retain]
+            again = [message for message in (*self._under_way.values(), *self._waiting) if message.kept]
             self._waiting = deque(again)
             self._under_way.clear()
             self._changed.notify_all()

@@ -43,9 +43,18 @@ class Topics:
         """Version, models and cameras as JSON (`edge/events/info.schema.json`), retained."""
         return f"{self.base}/info"
 
+    @property
+    def health(self) -> str:
+        """How the device is, as JSON (`edge/events/health.schema.json`), every half minute."""
+        return f"{self.base}/health"
+
     def events(self, camera: str) -> str:
         """The events of a camera, one JSON object a message (`edge/events/event.schema.json`)."""
         return self._of(camera, "events")
+
+    def summary(self, camera: str) -> str:
+        """A minute of a camera in figures, as JSON (`edge/events/summary.schema.json`)."""
+        return self._of(camera, "summary")
 
     def state(self, camera: str) -> str:
         """A camera's state as JSON (`edge/events/state.schema.json`), retained."""

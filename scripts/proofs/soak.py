@@ -158,7 +158,7 @@ def watch(pid: int, seconds: float, every: float, process: subprocess.Popen[str]
 def sample(pid: int) -> dict[str, float]:
     """Return memory in MiB, threads, and open files.
 
-    Memory is what is resident, its peak, the part of it that no file stands behind (`anonymous`: where a leak shows), and
+    Memory is what is resident, its peak, the part of it that no file stands behind (`anonymous`: leaks show there), and
     its fair share of what others use too (`pss`: it changes when they come and go).
     """
     proc = Path("/proc") / str(pid)

@@ -1,0 +1,109 @@
+"""What keeps a run well, in one place: the watchdog is fed, the heat is watched, health is told, metrics are served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from edge.config import Config
+from edge.host.governor import Governor
+from edge.host.health import CameraStats, DetectorUse, Health, ModelUse, QueueStats
+from edge.host.logs import Log
+from edge.host.restarts import count_restart
+from edge.host.rounds import HEAT_EVERY, Round, Rounds
+from edge.host.watchdog import Notifier, Watchdog
+
+FRAME_DEADLINE = 10.0
+"""Seconds that the loop may take for one frame."""
+
+
+class Keeper:
+    """Looks after one run. To be entered as soon as everything is open; `with` ends it.
+
+    Args:
+        config: `[health]` and `[limits]` of it.
+        log: takes lines for a person.
+        cameras: tells of each camera by name.
+        detector: tells which detector is in use.
+        model: tells which model is in use.
+        queue: tells of the events on their way; None where no broker is named.
+        tell: takes a health message, every `health.every` seconds.
+        limit: takes the frames a second that each live camera may have, None for all, when that changes.
+
+    Raises:
+        InputError: metrics cannot be served.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        *,
+        cameras: Callable[[], Mapping[str, CameraStats]],
+        detector: Callable[[], DetectorUse],
+        model: Callable[[], ModelUse],
+        queue: Callable[[], QueueStats] | None,
+        tell: Callable[[Mapping[str, Any]], None],
+        limit: Callable[[float | None], None],
+    ) -> None:
+        self._log, self._tell, self._limit = log, tell, limit
+        self._notifier = Notifier()
+        self._watchdog = Watchdog(self._notifier, log=lambda text: log(text, level="error"))
+        self.loop = self._watchdog.stage("loop", FRAME_DEADLINE)
+        self.governor = Governor(config.limits, log=lambda text: log(text, level="warning"))
+        self.health = Health(
+            config.device, cameras=cameras, detector=detector, model=model, queue=queue,
+            pace=lambda: (self.governor.fps, self.governor.why), stuck=self._watchdog.stuck,
+            restarts=count_restart(), every=config.health.every,
+        )  # fmt: skip
+        self._rounds = Rounds(
+            Round("a look at the heat", HEAT_EVERY, self._look),
+            Round("a health message", config.health.every, self._say_health),
+            log=lambda text: log(text, level="warning"),
+        )
+        self._config, self._stack = config, ExitStack()
+
+    def __enter__(self) -> Keeper:
+        with ExitStack() as stack:
+            if self._config.health.metrics_port is not None:
+                from edge.host.metrics import Metrics
+
+                metrics = Metrics(self.message, self._config.health.metrics_port, self._config.health.metrics_address)
+                stack.callback(metrics.close)
+                self._log(f"metrics at http://{self._config.health.metrics_address}:{metrics.port}/metrics")
+            self._limit(self.governor.fps)
+            stack.callback(self._watchdog.close)
+            self._watchdog.start()
+            stack.callback(self._rounds.close)
+            self._rounds.start()
+            stack.callback(self._notifier.stopping)
+            self._stack = stack.pop_all()
+        self._notifier.ready()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def message(self) -> dict[str, Any]:
+        """Return how the run is at this moment (`health.schema.json`)."""
+        return self.health.message(time.monotonic())
+
+    def reloading(self, take_over: Callable[[], Config]) -> None:
+        """Let systemd know of a reload around it, and take over its limits."""
+        self._notifier.reloading()
+        try:
+            self.governor.limits = take_over().limits
+            self._limit(self.governor.fps)
+        finally:
+            self._notifier.ready()
+
+    def _look(self) -> None:
+        before = self.governor.fps
+        self.governor.look()
+        if self.governor.fps != before:
+            self._limit(self.governor.fps)
+
+    def _say_health(self) -> None:
+        self._tell(self.message())

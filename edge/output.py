@@ -1,0 +1,121 @@
+"""Where what a run sees goes: one JSON event a line on standard output, and the broker."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import datetime, timezone
+from typing import TextIO
+
+import edge
+from edge.broker import parse_broker, read_credentials
+from edge.config import Config
+from edge.events import Event, Minute
+from edge.host.logs import Log
+from edge.loop import Step
+from edge.publish import Publisher, open_publisher
+from edge.sources.state import CameraState
+
+DELIVERY_SECONDS = 10.0
+"""How long the end waits for the broker to confirm what is still on its way."""
+
+
+class Output:
+    """Takes everything that a run has to say.
+
+    Args:
+        config: the device, its cameras, and `[mqtt]`.
+        stdout: where to print one JSON event a line, or None.
+        stop: set when the reader of standard output has gone.
+
+    Attributes:
+        publisher: what sends to the broker; None where none is named, or before `connect`.
+    """
+
+    def __init__(self, config: Config, stdout: TextIO | None, stop: threading.Event) -> None:
+        self._config, self._stdout, self._stop = config, stdout, stop
+        self.publisher: Publisher | None = None
+
+    def connect(self, stream: str, model: str, detector: str, *, log: Log, fail_fast: bool) -> None:
+        """Start to publish, when a broker is named.
+
+        Args:
+            stream: the events' series of numbers.
+            model: the model's id.
+            detector: the detector in use.
+            log: takes lines for a person.
+            fail_fast: raise when the broker does not answer.
+
+        Raises:
+            InputError: what is configured is wrong.
+            OutsideError: the broker does not answer, with `fail_fast`.
+        """
+        config, settings = self._config, self._config.mqtt
+        if settings.broker is None:
+            return
+        publisher = open_publisher(
+            parse_broker(settings.broker), config.device,
+            credentials=read_credentials(settings.username, settings.password_file), ca_file=settings.ca_file,
+            fail_fast=fail_fast, log=log,
+        )  # fmt: skip
+        publisher.info(
+            {
+                "v": 1, "version": edge.__version__, "device": config.device, "stream": stream, "models": [model],
+                "cameras": [camera.name for camera in config.camera], "detector": detector,
+            }
+        )  # fmt: skip
+        self.publisher = publisher
+        publisher.start()
+
+    def close(self) -> int:
+        """Wait for the broker to confirm what is on its way; return how many events it has not."""
+        return self.publisher.close(DELIVERY_SECONDS) if self.publisher is not None else 0
+
+    def event(self, event: Event) -> None:
+        """Hand on an event."""
+        line = event.to_json()
+        if self._stdout is not None:
+            self._print(line)
+        if self.publisher is not None:
+            self.publisher.event(event.camera, line)
+
+    def minute(self, minute: Minute) -> None:
+        """Hand on a minute in figures, to the broker."""
+        if self.publisher is not None:
+            self.publisher.summary(minute.camera, minute.to_json())
+
+    def retain(self, step: Step) -> None:
+        """Say the number of faces and the emotion of the largest; the publisher sends what has changed."""
+        if self.publisher is None:
+            return
+        areas = [float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])) for f in step.faces]
+        largest = step.emotions[areas.index(max(areas))] if areas else None
+        camera = step.frame.camera
+        self.publisher.faces(camera, len(areas))
+        self.publisher.emotion(camera, (largest.label or largest.skipped or "none") if largest else "none")
+
+    def state(self, state: CameraState) -> None:
+        """Say how a camera is."""
+        if self.publisher is not None:
+            moment = datetime.fromtimestamp(state.time, timezone.utc).isoformat(timespec="milliseconds")
+            said = {"v": 1, "state": state.state, "reason": state.reason, "ts": moment.replace("+00:00", "Z")}
+            self.publisher.state(state.camera, said)
+
+    def nobody(self) -> None:
+        """Say of every camera that nobody is seen any more: a retained face would stand for ever."""
+        if self.publisher is not None:
+            for camera in self._config.camera:
+                self.publisher.faces(camera.name, 0)
+                self.publisher.emotion(camera.name, "none")
+
+    def _print(self, line: str) -> None:
+        """Write a line; a reader that has gone, as in `edge run --stdout | head`, ends the run quietly."""
+        assert self._stdout is not None
+        try:
+            self._stdout.write(line + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, else Python complains of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            self._stdout = None
+            self._stop.set()
