@@ -339,13 +339,19 @@ def override(
 ) -> Config:
     """Return the configuration with what the command line says instead; None leaves a value as it is.
 
-    Another source keeps the camera's name alone: its size, rate and password are not the other's.
+    Another source keeps the camera's name alone: its size, rate and password are not the other's. Of several cameras
+    a name chooses one.
     """
     cameras = config.camera
     if source is not None and not (cameras and cameras[0].source == source):
         cameras = (CameraConfig(source, camera or (cameras[0].name if cameras else "camera")),)
-    elif cameras:
-        cameras = (replace(cameras[0], name=camera or cameras[0].name),)
+    elif camera is not None and len(cameras) == 1:
+        cameras = (replace(cameras[0], name=camera),)
+    elif camera is not None and cameras:
+        cameras = tuple(one for one in cameras if one.name == camera)
+        if not cameras:
+            known = ", ".join(one.name for one in config.camera)
+            raise InputError(f"--camera {camera}: no [[camera]] table has this name; they are {known}")
     return replace(
         config,
         camera=cameras,

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 @click.option("--broker", metavar="URL", help="Publish to mqtt://host:port/prefix (mqtts:// for TLS).")
 @click.option("--config", "config_file", metavar="FILE", help="edge.toml; options given here win over it.")
 @click.option("--device", metavar="NAME", help="The device's name in topics and events; default: the host's name.")
-@click.option("--camera", metavar="NAME", help='The camera\'s name in topics and events; default: "camera".')
+@click.option(
+    "--camera",
+    metavar="NAME",
+    help='The camera\'s name in topics and events; default: "camera". Of several it chooses one.',
+)
 @click.option(
     "--detector", type=click.Choice([AUTO, *DETECTORS]), help="What finds faces; auto takes the best that works here."
 )

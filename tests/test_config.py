@@ -183,3 +183,12 @@ def test_a_cameras_settings_reach_it(tmp_path: Path) -> None:
         device_of(replace(url, password_file=str(tmp_path / "none")))
     with pytest.raises(InputError, match="set username beside it"):
         device_of(replace(url, username=None))
+
+
+def test_of_several_cameras_a_name_chooses_one(tmp_path: Path) -> None:
+    config = load(tmp_path, "[[camera]]\nsource = '0'\nname = 'front'\n[[camera]]\nsource = '1'\nname = 'back'\n")
+    assert override(config).camera == config.camera
+    assert override(config, camera="back").camera == config.camera[1:]
+    assert override(config, source="2").camera == (CameraConfig("2", "front"),)
+    with pytest.raises(InputError, match="no .* table has this name; they are front, back"):
+        override(config, camera="side")
