@@ -38,7 +38,7 @@ WantedBy=default.target
 """
 
 DRIVE = r"""
-import json, subprocess, time
+import json, os, signal, subprocess, time
 from pathlib import Path
 
 EDGE, UNIT, figures = "/opt/emotion-edge/bin/edge", "emotion-edge.service", {}
@@ -83,11 +83,11 @@ try:
     figures["fence"] = {key: status[key].strip() for key in ("CapEff", "NoNewPrivs", "Seccomp")}
     figures["config_kept"] = "later" in config.read_text()
 
-    run("kill", "-KILL", pid)
+    os.kill(int(pid), signal.SIGKILL)
     until("NRestarts", "1")
     figures["seconds_to_run_after_kill"] = until("ActiveState", "active")
 
-    run("kill", "-STOP", show("MainPID"))
+    os.kill(int(show("MainPID")), signal.SIGSTOP)
     figures["seconds_to_restart_when_stuck"] = until("NRestarts", "2")
     figures["watchdog_said"] = "Watchdog timeout" in run("journalctl", "-u", UNIT)[1]
     until("ActiveState", "active")
