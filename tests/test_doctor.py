@@ -191,7 +191,8 @@ def test_the_model_and_the_detector_run() -> None:
     found = runtimes.classifier(None)
     assert (found.state, "onnxruntime" in found.found) == ("ok", True)
     assert runtimes.detector(DetectConfig()).state == "ok"
-    assert runtimes.detector(DetectConfig(detector="none")).state == "fail"
+    assert runtimes.detector(DetectConfig("auto")).found.startswith("mtcnn")
+    assert runtimes.detector(DetectConfig("yunet", yunet_model="/no/yunet.onnx")).state == "fail"
     assert runtimes.tflite().state in ("ok", "skipped")
 
 

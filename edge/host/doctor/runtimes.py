@@ -10,8 +10,7 @@ from pathlib import Path
 from edge.config import DetectConfig
 from edge.host.doctor.check import Check
 from edge.host.doctor.trial import attempt
-
-TFLITE = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+from edge.interpreter import RUNTIMES
 
 AGAIN = "install the kit again: pip install --force-reinstall --no-deps emotion-edge"
 
@@ -64,7 +63,7 @@ def classifier(model: str | None) -> Check:
 def tflite() -> Check:
     """Import each TFLite runtime that is installed; none is needed for ONNX files."""
     found: list[str] = []
-    for package, module in TFLITE.items():
+    for package, module in RUNTIMES.items():
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
@@ -82,8 +81,9 @@ def tflite() -> Check:
 def detector(settings: DetectConfig) -> Check:
     """Run the detector once, in a process of its own."""
     trial = attempt(
-        "detect", detector=settings.detector, min_face=settings.min_face, threads=settings.threads
+        "detect", detector=settings.detector, min_face=settings.min_face, threads=settings.threads,
+        yunet_model=settings.yunet_model,
     )  # fmt: skip
     if trial.found is None:
-        return Check("detector", "fail", trial.error, AGAIN)
+        return Check("detector", "fail", trial.error, f"name another detector under [detect], or {AGAIN}")
     return Check("detector", "ok", trial.found)

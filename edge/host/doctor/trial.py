@@ -75,13 +75,13 @@ def classify(file: str | None) -> str:
     return f"{model.info.id} in {model.runtime}: loaded in {loaded - began:.1f} s, first crop {ms:.0f} ms"
 
 
-def detect(detector: str, min_face: int, threads: int) -> str:
+def detect(detector: str, min_face: int, threads: int, yunet_model: str | None) -> str:
     """Run a detector once on a gray picture."""
     import numpy as np
 
     from edge.detect import load_detector
 
-    loaded = load_detector(detector, min_face=min_face, threads=threads)
+    loaded = load_detector(detector, min_face=min_face, threads=threads, yunet_model=yunet_model)
     began = time.perf_counter()
     loaded.detect(np.full((480, 640, 3), 128, np.uint8))
     return f"{loaded.name}: first picture of 640x480 in {(time.perf_counter() - began) * 1000:.0f} ms"
