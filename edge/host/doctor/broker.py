@@ -23,19 +23,19 @@ OTHERS = stat.S_IRWXO | stat.S_IWGRP
 """Rights that a password file should not give: any to everyone, writing to its group."""
 
 
-def password_file(settings: MqttConfig) -> Check:
-    """Whether the password can be read, by us and by nobody else."""
-    if settings.password_file is None:
-        return Check("password file", "skipped", "none is configured")
-    path = Path(settings.password_file)
+def password_file(username: str | None, file: str | None, name: str = "password file") -> Check:
+    """Whether a password can be read, by us and by nobody else."""
+    if file is None:
+        return Check(name, "skipped", "none is configured")
+    path = Path(file)
     try:
-        read_credentials(settings.username, path)
+        read_credentials(username, path)
     except EdgeError as error:
-        return Check("password file", "fail", str(error), "sudo chown root:emotion-edge FILE; sudo chmod 640 FILE")
+        return Check(name, "fail", str(error), "sudo chown root:emotion-edge FILE; sudo chmod 640 FILE")
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & OTHERS:
-        return Check("password file", "warn", f"{path}: others may read it (mode {mode:o})", f"sudo chmod 640 {path}")
-    return Check("password file", "ok", f"{path}, mode {mode:o}")
+        return Check(name, "warn", f"{path}: others may read it (mode {mode:o})", f"sudo chmod 640 {path}")
+    return Check(name, "ok", f"{path}, mode {mode:o}")
 
 
 def resolves(settings: MqttConfig) -> Check:

@@ -11,22 +11,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from edge.config import CameraConfig
 from edge.host.doctor.check import Check
 from edge.host.doctor.trial import attempt
 from edge.machine import ROOT
+from edge.sources.names import shown
+from edge.sources.picamera import SYSTEM_PYTHON
 
 VIDIOC_QUERYCAP = 0x80685600
 CAPTURE = 0x1 | 0x1000
 """Device capabilities VIDEO_CAPTURE and VIDEO_CAPTURE_MPLANE. Source: Linux, include/uapi/linux/videodev2.h."""
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 60.0
+"""A camera's first picture takes no longer, nor does the list of picamera2."""
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
 LIST_CSI = (
     "import json; from picamera2 import Picamera2 as P; print(json.dumps([c['Model'] for c in P.global_camera_info()]))"
 )
@@ -64,7 +65,7 @@ def devices(root: Path = ROOT, configured: Sequence[CameraConfig] = ()) -> Check
     found = [one for one in every if one.captures is not False]
     if not found:
         here = f"none of {len(every)} video devices gives pictures" if every else "no /dev/video*"
-        if configured and not any(is_device(camera.source) for camera in configured):
+        if configured and not any(camera.kind == "usb" for camera in configured):
             return Check("cameras", "ok", f"{here}, and none is configured")
         return Check(
             "cameras", "warn", here, "plug a camera in; a CSI camera is found by picamera2, a network one by its URL"
@@ -139,7 +140,7 @@ def _permit(path: Path) -> str:
     return "give this user the right to read and write it"
 
 
-def csi(root: Path = ROOT, python: Path = SYSTEM_PYTHON) -> Check:
+def csi(root: Path = ROOT, python: str | Path = SYSTEM_PYTHON) -> Check:
     """Whether the system's Python has picamera2, and which CSI cameras it finds; on a Raspberry Pi alone."""
     try:
         model = (root / "proc/device-tree/model").read_text(errors="replace").rstrip("\0")
@@ -166,9 +167,8 @@ def csi(root: Path = ROOT, python: Path = SYSTEM_PYTHON) -> Check:
 def configured(camera: CameraConfig, root: Path = ROOT) -> Check:
     """Open a camera of the configuration and read one picture."""
     name, source = f"camera {camera.name}", camera.source
-    shown = without_secrets(source)
     path = root / "dev" / f"video{source}" if source.isdigit() else root / source.lstrip("/")
-    if is_device(source) and path.exists():
+    if camera.kind == "usb" and path.exists():
         looked = device(path, root)
         if not looked.open:
             return Check(name, "fail", f"{path} may not be opened", _permit(path))
@@ -177,22 +177,9 @@ def configured(camera: CameraConfig, root: Path = ROOT) -> Check:
             return Check(name, "ok", f"{path}: in use by {ours[0]}; no picture was taken")
         if looked.holders:
             return Check(name, "fail", f"{path} is held by {', '.join(looked.holders)}", "end that program")
-    trial = attempt("look", LOOK_SECONDS, source=source)
+    trial = attempt("look", LOOK_SECONDS, camera=asdict(camera))
     if trial.found is not None:
-        return Check(name, "ok", f"{shown}: {trial.found}")
-    said = trial.error.replace(source, shown)
-    return Check(name, "fail", said, "plug it in, or mend source under [[camera]]")
-
-
-def is_device(source: str) -> bool:
-    """Whether a source is a video device of the kernel."""
-    return bool(re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source))
-
-
-def without_secrets(source: str) -> str:
-    """Return a source fit to be shown: without the password of a URL."""
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    bare = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"***@{bare}" if "@" in parts.netloc else bare, query="").geturl()
+        return Check(name, "ok", f"{shown(source)}: {trial.found}")
+    return Check(
+        name, "fail", trial.error.replace(source, shown(source)), "plug it in, or mend source under [[camera]]"
+    )

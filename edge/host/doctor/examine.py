@@ -40,13 +40,25 @@ def examine(config_file: Path | None, root: Path = ROOT) -> Iterator[Check]:
         lambda: cameras.devices(root, config.camera),
         lambda: cameras.csi(root),
         lambda: [cameras.configured(camera, root) for camera in config.camera],
-        lambda: broker.password_file(config.mqtt),
+        lambda: passwords(config),
         lambda: broker.resolves(config.mqtt),
         lambda: broker.answers(config.mqtt),
     ]
     for look in looks:
         made = look()
         yield from made if isinstance(made, list) else [made]
+
+
+def passwords(config: Config) -> list[Check]:
+    """Look at the broker's password file, and at each camera's that has one."""
+    return [
+        broker.password_file(config.mqtt.username, config.mqtt.password_file),
+        *(
+            broker.password_file(camera.username, camera.password_file, f"password of {camera.name}")
+            for camera in config.camera
+            if camera.password_file is not None
+        ),
+    ]
 
 
 def configuration(path: Path) -> tuple[Check, Config | None]:

@@ -18,6 +18,9 @@ from typing import Any
 SECONDS = 60.0
 """A part that needs longer than this is stuck."""
 
+PICTURE_SECONDS = 25.0
+"""How long a camera that is open may take for its first picture."""
+
 PROGRAM = "from edge.host.doctor.trial import main; main()"
 
 
@@ -95,19 +98,17 @@ def interpreter(module: str) -> str:
     return found
 
 
-def look(source: str) -> str:
-    """Open a source and read one frame."""
+def look(camera: dict[str, Any]) -> str:
+    """Open a camera of the configuration and take one picture."""
+    from edge.config import CameraConfig
     from edge.errors import OutsideError
-    from edge.sources import open_source
+    from edge.sources import open_cameras
 
-    opened = open_source(source, fail_fast=True)
-    try:
-        frame = opened.read()
-    finally:
-        opened.close()
-    if frame is None:
-        raise OutsideError("it opens, but gives no picture")
-    return f"a picture of {frame.size[0]}x{frame.size[1]}"
+    with open_cameras([CameraConfig(**camera)], fail_fast=True) as opened:
+        frame = opened.next(PICTURE_SECONDS)
+        if frame is None:
+            raise OutsideError("it opens, but gives no picture")
+        return f"a picture of {frame.size[0]}x{frame.size[1]}"
 
 
 PARTS: dict[str, Callable[..., str]] = {
