@@ -190,5 +190,5 @@ def test_of_several_cameras_a_name_chooses_one(tmp_path: Path) -> None:
     assert override(config).camera == config.camera
     assert override(config, camera="back").camera == config.camera[1:]
     assert override(config, source="2").camera == (CameraConfig("2", "front"),)
-    with pytest.raises(InputError, match="no .* table has this name; they are front, back"):
+    with pytest.raises(InputError, match=r"no .* table has this name; they are front, back"):
         override(config, camera="side")
