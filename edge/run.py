@@ -116,6 +116,7 @@ class Runner:
         self._draw_to, self._max_frames, self._fail_fast = draw, max_frames, fail_fast
         self._open_aim, self._reload = aim, reload
         self._reread = threading.Event()
+        self._aim: Aim | None = None
         self.summary = Summary()
 
     def reread(self) -> None:
@@ -138,9 +139,9 @@ class Runner:
             )
             drawing = self._drawing(stack, cameras)
             keeper = stack.enter_context(self._keeper(cameras, detector, classifier, why))
-            aim = self._open_aim([camera.name for camera in config.camera]) if self._open_aim else None
-            if aim is not None:
-                stack.callback(aim.close)
+            if self._open_aim is not None:
+                self._aim = self._open_aim([camera.name for camera in config.camera])
+                stack.callback(self._aim.close)
             began = time.monotonic()
             for step in self._steps(cameras, loop, keeper, live):
                 self._account(step)
@@ -151,8 +152,8 @@ class Runner:
                 self._output.retain(step)
                 if drawing is not None:
                     drawing.add(step)
-                if aim is not None:
-                    aim.offer(step)
+                if self._aim is not None:
+                    self._aim.offer(step)
             for event in loop.finish():
                 self._send(event)
             for minute in loop.minutes():
@@ -214,6 +215,8 @@ class Runner:
         self.config = take_over(self.config, new)
         keeper.reloading(lambda: self.config)
         loop.take_over(self.config)
+        if self._aim is not None and not self.config.privacy.aim:
+            self._aim.close()
 
     def _drawing(self, stack: ExitStack, cameras: Cameras) -> Drawing | None:
         if self._draw_to is None:
