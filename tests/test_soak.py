@@ -13,7 +13,7 @@ import pytest
 
 import proving
 
-SETTLED, SECONDS = 15.0, 35.0
+SETTLED, SECONDS = 20.0, 60.0
 """The start, and how long the run is watched in all."""
 
 LEAK = """
@@ -44,7 +44,7 @@ def test_a_short_soak(soak: ModuleType) -> None:
     figures = soak.soak(SECONDS, SETTLED)
     soak.check(figures)
     assert figures["frames"] > 0
-    assert figures["samples"] == SECONDS + 1
+    assert figures["samples"] >= SECONDS
 
 
 @pytest.mark.parametrize(
