@@ -134,6 +134,16 @@ def test_wrong_limits_are_one_clear_line(tmp_path: Path, text: str, says: str) -
     assert says in str(caught.value)
 
 
+def test_limits_may_change_while_it_runs() -> None:
+    device = Device(LimitsConfig(max_fps=5))
+    assert device.run(20) == pytest.approx(5, abs=0.1)
+    device.governor.limits = LimitsConfig(max_fps=15, hot=50.0)
+    assert device.run(20) == pytest.approx(15, abs=0.2)
+    device.readings = Readings(50.0)
+    device.run(1)
+    assert device.governor.fps == pytest.approx(15 * DOWN, rel=0.05)
+
+
 # The heat
 
 
@@ -340,7 +350,7 @@ def test_a_busy_process_keeps_to_its_share() -> None:
     found = busy(0.05)
     # Of three seconds, the credit of half a second is a sixth, and one frame of 10 ms a third of a hundredth.
     assert found["share"] <= 0.05 * (1 + 1 / 6) + 0.004
-    assert found["frames"] > 5
+    assert found["frames"] >= 3
     assert found["paused"] > 0
 
 

@@ -100,6 +100,15 @@ def test_the_log_itself_refuses_what_it_does_not_know() -> None:
         Log("text", "loud")
 
 
+def test_a_level_may_change_while_it_runs() -> None:
+    lines: list[str] = []
+    with Log(write=lines.append) as log:
+        log("quiet", level="debug")
+        log.set_level("debug")
+        log("loud", level="debug")
+    assert lines == ["edge: loud\n"]
+
+
 def test_a_reader_that_stalls_loses_lines_and_is_told_how_many() -> None:
     lines, stalled, goes_on = list[str](), threading.Event(), threading.Event()
 

@@ -21,7 +21,7 @@ from mosquitto import PATIENCE, Gate, Lines, Listener, Mosquitto, free_port
 
 from edge.broker import BrokerAddress, Credentials
 from edge.errors import InputError, OutsideError
-from edge.publish import open_publisher
+from edge.publish import Queue, open_publisher
 from edge.publish.mqtt import MqttPublisher, client_id
 from edge.publish.topics import Topics
 
@@ -106,6 +106,28 @@ def test_retained_values_on_change_alone(
     kept.wait("front/faces", ["0"])
     assert all(m.retain for m in kept.messages)
     assert lines.lines == [], "nothing to tell when all is well"
+
+
+def test_health_is_neither_retained_nor_kept_nor_an_event(
+    broker: Mosquitto, listen: Listen, publish: Callable[..., MqttPublisher]
+) -> None:
+    seen = listen(broker.address)
+    publisher = publish(broker.address)
+    publisher.health({"v": 0})
+    assert publisher.queue() == Queue(False, 0, 0)
+    publisher.start()
+    seen.wait("hall/available", ["online"])
+    publisher.event("front", "{}")
+    publisher.health({"v": 1})
+    publisher.health({"v": 1})
+    seen.wait("hall/health", ['{"v": 1}', '{"v": 1}'])
+    assert publisher.queue().connected
+    assert publisher.close(PATIENCE) == 0
+    assert publisher.queue().depth == publisher.queue().undelivered == 0
+    assert {(m.qos, m.retain) for m in seen.messages if m.topic.endswith("/health")} == {(1, False)}
+    later = listen(broker.address)
+    later.wait("hall/available", ["offline"])
+    assert not [m for m in later.messages if m.topic.endswith("/health")]
 
 
 def test_last_will_of_a_killed_process(broker: Mosquitto, listen: Listen) -> None:

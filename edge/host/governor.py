@@ -53,14 +53,11 @@ def read_heat(root: Path = ROOT) -> Readings:
 class Governor:
     """Decides how long to wait before a camera's next frame.
 
-    `look` runs beside the loop; `pause` and `took` are the loop's, which calls them for live sources:
-
-        if not wait(governor.pause(clock(), camera)):
-            frame = source.read()
-            governor.took(clock(), camera)
+    `look` runs beside the loop. The loop calls `took` for each frame, and waits before the next one: for `rest` where
+    the cameras themselves keep to `fps`, else for `pause`, which keeps to both.
 
     Args:
-        limits: `max_fps`, `max_cpu`, `hot` and `cool`, as they are configured.
+        limits: `max_fps`, `max_cpu`, `hot` and `cool`, as they are configured; others may take their place at any time.
         read: reads the heat, in the thread that calls `look`.
         log: takes one line for a person.
         clock: seconds on a clock that never goes back.
@@ -164,15 +161,17 @@ class Governor:
 
     # The loop's.
 
+    def rest(self, now: float) -> float:
+        """Return for how many seconds to wait so that the process keeps to `max_cpu`."""
+        if self.limits.max_cpu is None:
+            return 0.0
+        self._pay(now, self.limits.max_cpu)
+        return max(0.0, self._debt / self.limits.max_cpu)
+
     def pause(self, now: float, camera: str = "camera") -> float:
         """Return for how many seconds to wait before this camera's next frame is taken; 0 when it is due."""
-        waits = [0.0]
-        if self.fps is not None and camera in self._due:
-            waits.append(self._due[camera] - now)
-        if self.limits.max_cpu is not None:
-            self._pay(now)
-            waits.append(self._debt / self.limits.max_cpu)
-        return max(waits)
+        due = self._due.get(camera, now) if self.fps is not None else now
+        return max(due - now, self.rest(now))
 
     def took(self, now: float, camera: str = "camera") -> None:
         """A frame of this camera is taken: the next one is due an interval later.
@@ -185,10 +184,9 @@ class Governor:
         if fps is not None:
             self._due[camera] = max(self._due.get(camera, now) + 1 / fps, now)
 
-    def _pay(self, now: float) -> None:
+    def _pay(self, now: float, most: float) -> None:
         """Bring the account of processor time up to now."""
-        assert self.limits.max_cpu is not None
         cpu, (since, used) = self._cpu(), self._paid
         self._paid = now, cpu
-        debt = self._debt + (cpu - used) - self.limits.max_cpu * (now - since)
-        self._debt = min(max(debt, -CREDIT * self.limits.max_cpu), self.limits.max_cpu / SLOWEST)
+        debt = self._debt + (cpu - used) - most * (now - since)
+        self._debt = min(max(debt, -CREDIT * most), most / SLOWEST)

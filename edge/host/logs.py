@@ -60,9 +60,8 @@ class Log:
     ) -> None:
         if form not in FORMATS:
             raise InputError(f'log.format is "{form}": expected one of {", ".join(FORMATS)}')
-        if level not in LEVELS:
-            raise InputError(f'log.level is "{level}": expected one of {", ".join(LEVELS)}')
-        self._least = LEVELS.index(level)
+        self._least = 0
+        self.set_level(level)
         self._json = form == "json"
         self._write, self._wall, self._most = write or to_standard_error, wall, most
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # its put is safe in a signal handler too
@@ -85,6 +84,16 @@ class Log:
             self.dropped += 1
             return
         self._lines.put(self._line(text, level, fields))
+
+    def set_level(self, level: str) -> None:
+        """Write from this level on.
+
+        Raises:
+            InputError: there is no such level.
+        """
+        if level not in LEVELS:
+            raise InputError(f'log.level is "{level}": expected one of {", ".join(LEVELS)}')
+        self._least = LEVELS.index(level)
 
     def close(self, within: float = CLOSE_WITHIN) -> bool:
         """Write what waits; return whether the reader took it all within so many seconds."""
