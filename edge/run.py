@@ -179,7 +179,7 @@ class Runner:
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):
             if self._reread.is_set():
                 self._take_over(loop, keeper)
-            if live and self._stop.wait(keeper.governor.pause(time.monotonic(), "")):
+            if live and self._stop.wait(keeper.governor.rest(time.monotonic())):
                 return
             frame = cameras.next(LOOK_SECONDS)
             if frame is None:
@@ -215,6 +215,7 @@ class Runner:
         self.config = take_over(self.config, new)
         keeper.reloading(lambda: self.config)
         loop.take_over(self.config)
+        self._log.set_level(self.config.log.level)
         if self._aim is not None and not self.config.privacy.aim:
             self._aim.close()
 

@@ -21,6 +21,7 @@ FACTOR = 0.709  # each scale of the pyramid is this much smaller than the one be
 THRESHOLDS = (0.6, 0.7, 0.7)  # least score after each net
 STEADY = 0.4  # RNet moves the window of a face that is followed where its score is above this
 RETRIES = (0.87, 1.15)  # a face that is not found where it should be is looked for closer and wider, once
+BATCH = 16  # windows that RNet judges at once: many a picture has two hundred, and memory once taken is not given back
 SMALL_SCALES = 12_000  # pixels: scales of the pyramid below this make one piece of a search together
 
 
@@ -151,7 +152,11 @@ class Mtcnn:
         areas, inside = windows(boxes, pixels.width, pixels.height)
         if len(areas) == 0:
             return boxes[:0]
-        score, offsets = self._rnet.run(None, {"input": pixels.cut(areas, 24)})  # (N,), (N, 4)
+        judged = [
+            self._rnet.run(None, {"input": pixels.cut(areas[first : first + BATCH], 24)})
+            for first in range(0, len(areas), BATCH)
+        ]
+        score, offsets = (np.concatenate(part) for part in zip(*judged, strict=True))  # (N,), (N, 4)
         likely = np.flatnonzero(score > THRESHOLDS[1])
         boxes, score, offsets = boxes[inside[likely]], score[likely], offsets[likely]
         kept = suppress(boxes, score, 0.7)
