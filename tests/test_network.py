@@ -348,10 +348,11 @@ def test_a_file_and_a_stream_at_once(rtsp: RtspCamera, portrait_clip: Path, stat
             if frame is not None:
                 seen[frame.camera].append((frame.index, frame.mono))
         assert not cameras.ended, "the stream goes on"
-        figures = cameras.stats()["door"]
     assert [index for index, _ in seen["clip"]] == list(range(240))
-    spread = seen["door"][-1][1] - seen["door"][10][1]
-    assert (len(seen["door"]) - 11) / spread > 15  # 25, and less where the server itself has no processor left
-    assert figures.dropped < 0.1 * figures.captured
+    # What piled up while the stream was opened comes in a burst, of which the newest wins: counted from a second later.
+    steady = [(index, mono) for index, mono in seen["door"] if mono > seen["door"][0][1] + 1]
+    (first, began), (last, ended) = steady[0], steady[-1]
+    assert (len(steady) - 1) / (ended - began) > 12  # 25, and less where the server itself has no processor left
+    assert len(steady) > 0.9 * (last - first + 1), "pictures of the stream were dropped"
     assert [state.state for state in states.seen if state.camera == "clip"] == ["running", "ended"]
     states.wait("running", "ended", camera="door")

@@ -20,6 +20,8 @@ USB2_BYTES_A_SECOND = 24e6
 
 FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
 
+NO_CAMERA = "it is no camera (v4l2-ctl --list-devices names those there are)"
+
 _REQBUFS = 0xC0145608
 """VIDIOC_REQBUFS, `_IOWR('V', 8, struct v4l2_requestbuffers)` of linux/videodev2.h."""
 _CAPTURE, _MMAP = 1, 1
@@ -66,7 +68,7 @@ class UsbCamera:
         capture = cv2.VideoCapture(place, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
         if not capture.isOpened():
             capture.release()
-            raise OutsideError("it does not answer: is it plugged in, and free of other programs?")
+            raise OutsideError(f"it gives no video: {NO_CAMERA}, or its driver does not answer")
         # The form first: it decides which sizes and rates there are.
         if self._form:
             capture.set(cv2.CAP_PROP_FOURCC, fourcc(FOURCC[self._form]))
@@ -99,7 +101,8 @@ def why_not(path: str) -> str | None:
     try:
         _ask_for_buffers(device)
     except OSError as error:
-        return _reason(error)
+        # A camera whose pictures lie in several planes refuses this one question: OpenCV asks it another.
+        return None if error.errno == errno.EINVAL else _reason(error)
     finally:
         os.close(device)
     return None
@@ -120,8 +123,8 @@ def _reason(error: OSError) -> str:
         return "this user may not open it: add the user to the group video (sudo usermod -aG video NAME)"
     if error.errno == errno.EBUSY:
         return "it is busy: another program holds it"
-    if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
-        return "it is no camera (v4l2-ctl --list-devices names those there are)"
+    if error.errno in (errno.ENOTTY, errno.EISDIR):
+        return NO_CAMERA
     return f"it does not answer: {error.strerror}"
 
 

@@ -48,7 +48,7 @@ def picamera2_pictures(index: int, width: int, height: int, fps: float) -> Itera
     # What libcamera calls RGB888 lies in memory as blue, green, red.
     controls = {"FrameRate": fps} if fps else {}
     setting = camera.create_video_configuration(
-        main={"size": size, "format": "RGB888"}, controls=controls, buffer_count=3, queue=False
+        main={"size": size, "format": "RGB888"}, controls=controls, buffer_count=4, queue=False
     )
     camera.configure(setting)
     camera.start()
