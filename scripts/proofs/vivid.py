@@ -25,11 +25,11 @@ export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 while read module; do insmod $module; done < /modules
 insmod /vivid.ko n_devs=1 node_types=0x1 input_types=0
-mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose root /root
-for place in proc sys dev; do mount --bind /$place /root/$place; done
-mount -t tmpfs tmp /root/tmp
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose root /host
+for place in proc sys dev; do mount --bind /$place /host/$place; done
+mount -t tmpfs tmp /host/tmp
 ip link set lo up
-chroot /root /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1 {python} {guest}
+chroot /host /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1 {python} {guest}
 poweroff -f
 """
 
@@ -50,7 +50,7 @@ def kernel(folder: Path) -> tuple[Path, Path, str]:
 def initrd(folder: Path, files: Path, version: str) -> Path:
     """Pack busybox, the modules in their order, and the start into an initial file system."""
     inside = folder / "initrd"
-    for name in ("bin", "proc", "sys", "dev", "root"):
+    for name in ("bin", "proc", "sys", "dev", "host"):
         (inside / name).mkdir(parents=True)
     busybox = shutil.which("busybox")
     if busybox is None:
