@@ -339,12 +339,14 @@ def override(
 ) -> Config:
     """Return the configuration with what the command line says instead; None leaves a value as it is.
 
-    Another source keeps the camera's name alone: its size, rate and password are not the other's. Of several cameras
-    a name chooses one.
+    A source is the only one that is read. One that the configuration has keeps its settings; another has the first
+    one's name alone: size, rate and password are not its own. Of several cameras a name chooses one.
     """
     cameras = config.camera
-    if source is not None and not (cameras and cameras[0].source == source):
-        cameras = (CameraConfig(source, camera or (cameras[0].name if cameras else "camera")),)
+    if source is not None:
+        other = CameraConfig(source, cameras[0].name if cameras else "camera")
+        chosen = next((one for one in cameras if one.source == source), other)
+        cameras = (replace(chosen, name=camera or chosen.name),)
     elif camera is not None and len(cameras) == 1:
         cameras = (replace(cameras[0], name=camera),)
     elif camera is not None and cameras:

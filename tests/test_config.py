@@ -167,6 +167,14 @@ def test_another_source_keeps_the_name_alone() -> None:
     assert override(Config(camera=(camera,)), source="0", camera="back").camera == (replace(camera, name="back"),)
 
 
+def test_a_source_on_the_command_line_is_the_only_one() -> None:
+    cameras = (CameraConfig("0", "front"), CameraConfig("1", "back", fps=5))
+    assert override(Config(camera=cameras)).camera == cameras
+    for index in (0, 1):
+        assert override(Config(camera=cameras), source=str(index)).camera == (cameras[index],)
+    assert override(Config(camera=cameras), source="2").camera == (CameraConfig("2", "front"),)
+
+
 def test_a_cameras_settings_reach_it(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret\n")
     usb = device_of(CameraConfig("0", width=1280, height=720, fps=15))
