@@ -8,7 +8,9 @@ from typing import Any
 
 from edge.config import Config
 
-LIVE: frozenset[str] = frozenset({"track", "classify.rate", "quality", "smooth", "publish", "limits", "log.level", "privacy.aim"})
+LIVE: frozenset[str] = frozenset(
+    {"track", "classify.rate", "quality", "smooth", "publish", "limits", "log.level", "privacy.aim"}
+)
 """Keys that a run takes over while it runs; a table's name stands for all of its keys, `camera.KEY` for that key of
 every camera. Whoever makes a key live names it here and applies it; every other key needs a restart."""
 
