@@ -21,7 +21,6 @@ FACTOR = 0.709  # each scale of the pyramid is this much smaller than the one be
 THRESHOLDS = (0.6, 0.7, 0.7)  # least score after each net
 STEADY = 0.4  # RNet moves the window of a face that is followed where its score is above this
 RETRIES = (0.87, 1.15)  # a face that is not found where it should be is looked for closer and wider, once
-BATCH = 16  # windows that RNet judges at once: many a picture has two hundred, and memory once taken is not given back
 SMALL_SCALES = 12_000  # pixels: scales of the pyramid below this make one piece of a search together
 
 
@@ -152,11 +151,7 @@ class Mtcnn:
         areas, inside = windows(boxes, pixels.width, pixels.height)
         if len(areas) == 0:
             return boxes[:0]
-        judged = [
-            self._rnet.run(None, {"input": pixels.cut(areas[first : first + BATCH], 24)})
-            for first in range(0, len(areas), BATCH)
-        ]
-        score, offsets = (np.concatenate(part) for part in zip(*judged, strict=True))  # (N,), (N, 4)
+        score, offsets = _in_batches(self._rnet, pixels.cut(areas, 24), 16)  # (N,), (N, 4)
         likely = np.flatnonzero(score > THRESHOLDS[1])
         boxes, score, offsets = boxes[inside[likely]], score[likely], offsets[likely]
         kept = suppress(boxes, score, 0.7)
@@ -176,7 +171,7 @@ class Mtcnn:
 
     def _judge(self, crops: np.ndarray, boxes: np.ndarray, inside: np.ndarray) -> Iterator[tuple[int, Face]]:
         """Let ONet decide on crops `(M, 48, 48, 3)` of `boxes[inside]`; yield index in `boxes` and face."""
-        score, offsets, points = self._onet.run(None, {"input": crops})  # (M,), (M, 4), (M, 10)
+        score, offsets, points = _in_batches(self._onet, crops, 4)  # (M,), (M, 4), (M, 10)
         sure = np.flatnonzero(score > THRESHOLDS[2])
         chosen = boxes[inside[sure]]
         corner, sides = chosen[:, None, :2], chosen[:, None, 2:] - chosen[:, None, :2] + 1
@@ -184,6 +179,15 @@ class Mtcnn:
         landmarks, placed = landmarks.astype(np.float32), shift(chosen, offsets[sure], inclusive=1).astype(np.float32)
         for row, index in enumerate(inside[sure]):
             yield int(index), Face(placed[row], float(score[sure[row]]), landmarks[row], self.name)
+
+
+def _in_batches(net: ort.InferenceSession, crops: np.ndarray, most: int) -> list[np.ndarray]:
+    """Run a net on crops, so many at once at most: some pictures have two hundred, and its memory is not given back."""
+    if len(crops) <= most:
+        whole: list[np.ndarray] = net.run(None, {"input": crops})
+        return whole
+    parts = [net.run(None, {"input": crops[first : first + most]}) for first in range(0, len(crops), most)]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _scales(side: int, min_face: int) -> list[float]:
