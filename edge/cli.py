@@ -22,7 +22,7 @@ OWN = {
     "evaluate": ("edge.measure.cli:command", "Score a model file on labelled pictures."),
     "bench": ("edge.measure.bench_cli:command", "Measure what model files cost on this device."),
     "model": ("edge.model.cli:group", "Look into a model file."),
-    "config": ("edge.config_cli:group", "Write a commented edge.toml, or check one."),
+    "config": ("edge.config.cli:group", "Write a commented edge.toml, or check one."),
     "doctor": ("edge.host.doctor.cli:command", "Check this device, and say what to do."),
     "service": ("edge.host.service_cli:group", "Install edge run as a system service."),
 }

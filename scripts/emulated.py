@@ -8,21 +8,25 @@ minute. As a program this file is the worker that such a processor runs.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 
-HASWELL = "haswell"
+HASWELL, HERE = "haswell", "here"
 
 ARM_PARTS = {"cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
 """Part number of each core, as /proc/cpuinfo states it."""
@@ -70,6 +74,68 @@ def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray,
     """
     import numpy as np
 
+    with _entered(processor) as place:
+        np.save(place.folder / "crops.npy", crops)
+        shutil.copy2(model, place.folder / model.name)
+        runtime = place.run("answers", f"{place.seen}/{model.name}")
+        return np.load(place.folder / "answers.npy"), runtime
+
+
+def events(processor: str, frames: np.ndarray, fps: float) -> list[dict[str, Any]]:
+    """Let a processor run the frame loop of `edge run`, every frame published, on the shipped files.
+
+    Args:
+        processor: of `PROCESSORS`, or `HERE` for this one, without QEMU.
+        frames: `(N, H, W, 3)` uint8 BGR.
+        fps: frames a second.
+
+    Returns:
+        the events' JSON forms.
+
+    Raises:
+        Missing: as in `answers`.
+        RuntimeError: as in `answers`.
+    """
+    import numpy as np
+
+    if processor == HERE:
+        return list(watch(frames, fps))
+    with _entered(processor) as place:
+        np.save(place.folder / "frames.npy", frames)
+        return [json.loads(line) for line in place.run("events", str(fps)).splitlines()]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A processor's folder, and the way to run this file there.
+
+    Attributes:
+        folder: as this system sees it.
+        seen: as the processor sees it.
+        command: its Python.
+        environment: its variables.
+    """
+
+    folder: Path
+    seen: Path
+    command: list[str]
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> str:
+        """Run this file there; return what it printed."""
+        done = subprocess.run(
+            [*self.command, f"{self.seen}/worker.py", str(self.seen), *arguments],
+            env=self.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            named = self.environment["QEMU_CPU"]
+            raise RuntimeError(f"{named}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return done.stdout.strip()
+
+
+@contextmanager
+def _entered(processor: str) -> Iterator[_Place]:
+    """Make a folder in which a processor finds the kit."""
     emulator = shutil.which(f"{QEMU[processor]}-static") or shutil.which(QEMU[processor])
     if emulator is None:
         raise Missing(f"{QEMU[processor]}-static is not here: install qemu-user-static")
@@ -79,31 +145,27 @@ def answers(processor: str, model: Path, crops: np.ndarray) -> tuple[np.ndarray,
     (inside / "tmp").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=inside / "tmp") as name:
         folder = Path(name)
-        np.save(folder / "crops.npy", crops)
-        shutil.copy2(model, folder / model.name)
         shutil.copy2(__file__, folder / "worker.py")
         if processor == HASWELL:
-            source, command, seen = ROOT, [emulator, sys.executable], folder
+            source, command, seen = str(ROOT), [emulator, sys.executable], folder
         else:
-            shutil.copytree(ROOT / "edge", folder / "edge", ignore=shutil.ignore_patterns("__pycache__", "models"))
+            shutil.copytree(
+                ROOT / "edge", folder / "edge", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
+            )
             shutil.copy2(emulator, folder / "qemu")
             _describe(inside, processor)
             seen = Path("/") / folder.relative_to(inside)
             become_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-            source, command = seen, [*become_root, "chroot", str(inside), f"{seen}/qemu", "/usr/bin/python3.11"]
+            source, command = (
+                f"{seen}:/wheels",
+                [*become_root, "chroot", str(inside), f"{seen}/qemu", "/usr/bin/python3.11"],
+            )
             _run([*command, "-c", ""])  # where nobody may change the root there is nothing to compare
-        done = subprocess.run(
-            [*command, f"{seen}/worker.py", f"{seen}/{model.name}", str(seen)],
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "Haswell" if processor == HASWELL else processor,
-                "PYTHONPATH": str(source) if processor == HASWELL else f"{source}:/wheels",
-                "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
-            },
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise RuntimeError(f"{processor}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
-        return np.load(folder / "answers.npy"), done.stdout.strip()
+        environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "Haswell" if processor == HASWELL else processor,
+            "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+        }  # fmt: skip
+        yield _Place(folder, seen, command, environment)
 
 
 def arm_system() -> Path:
@@ -155,7 +217,7 @@ def _run(command: list[str]) -> None:
         raise Missing(f"the Arm system cannot be made or entered: {command[0]}: {said[-1]}")
 
 
-def work(model: Path, folder: Path) -> None:
+def answer(folder: Path, model: Path) -> None:
     """Classify `crops.npy` of a folder into `answers.npy` there, and print the runtime."""
     import numpy as np
 
@@ -168,5 +230,36 @@ def work(model: Path, folder: Path) -> None:
     print(classifier.runtime)
 
 
+def watch(frames: np.ndarray, fps: float) -> Iterator[dict[str, Any]]:
+    """Run the frame loop; yield the events of frames `(N, H, W, 3)`."""
+    from dataclasses import replace
+
+    from edge.config import Config
+    from edge.detect import load_detector
+    from edge.events import EventMaker
+    from edge.loop import Loop
+    from edge.model import load_model
+    from edge.values import Frame
+
+    model, config = load_model(None), Config()
+    config = replace(config, publish=replace(config.publish, when="every"))
+    loop = Loop(load_detector("mtcnn"), model, EventMaker("emulated", "0" * 16, model.info.id), config)
+    for index, image in enumerate(frames):
+        for event in loop.step(Frame(image, index, index / fps, index / fps, "camera")).events:
+            yield event.to_dict()
+
+
+def main() -> None:
+    """Be the worker: `FOLDER answers MODEL`, or `FOLDER events FPS`."""
+    folder, task, argument = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    if task == "answers":
+        answer(folder, Path(argument))
+        return
+    import numpy as np
+
+    for event in watch(np.load(folder / "frames.npy"), float(argument)):
+        print(json.dumps(event))
+
+
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

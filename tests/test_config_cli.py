@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edge import config_text
 from edge.cli import call
 from edge.config import CameraConfig, Config, load_config
-from edge.config_text import REQUIRED, keys_of, template, toml
+from edge.config import text as config_text
+from edge.config.text import REQUIRED, keys_of, template, toml
 
 
 def uncommented(text: str) -> str:
@@ -102,7 +102,7 @@ def test_new_keys_and_tables_show_up_by_themselves() -> None:
     [("", '""'), ('a"b\\c\n\x7f', '"a\\"b\\\\c\\n\\u007f"'), (True, "true"), (1, "1"), (0.5, "0.5"), (("a",), '["a"]')],
 )
 def test_values_as_toml(value: object, text: str, tmp_path: Path) -> None:
-    from edge.config import read_tables
+    from edge.config.file import read_tables
 
     assert toml(value) == text
     (tmp_path / "one.toml").write_text(f"key = {text}\n")

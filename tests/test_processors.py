@@ -14,7 +14,7 @@ from edge.model import load_model
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from emulated import PROCESSORS, Missing, answers  # noqa: E402
+from emulated import HERE, PROCESSORS, Missing, answers, events  # noqa: E402
 
 COUNT = 20
 
@@ -46,3 +46,21 @@ def test_the_same_answers(processor: str, file: str, crops: np.ndarray) -> None:
         pytest.skip(str(error))
     assert (there.argmax(axis=1) == here.argmax(axis=1)).all()
     np.testing.assert_allclose(there, here, atol=0.05)  # a last bit that falls to the other side moves a few hundredths
+
+
+def test_the_same_events_on_arm(portrait_clip: Path) -> None:
+    """Twenty frames through the whole loop on a Raspberry Pi 4's core: searched, followed, read, steadied."""
+    capture = cv2.VideoCapture(str(portrait_clip))
+    frames = np.stack([capture.read()[1] for _ in range(COUNT)])
+    try:
+        there = events("cortex-a72", frames, 20.0)
+    except Missing as error:
+        pytest.skip(str(error))
+    here = events(HERE, frames, 20.0)
+    assert len(here) == COUNT
+    assert [(e["type"], e["frame"], e["track"], e["emotion"]) for e in there] == [
+        (e["type"], e["frame"], e["track"], e["emotion"]) for e in here
+    ]
+    for ours, theirs in zip(here, there, strict=True):
+        assert ours["scores"] == pytest.approx(theirs["scores"], abs=0.02)
+        assert ours["box"] == pytest.approx(theirs["box"], abs=1.0)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edge.config_text import template
+from edge.config.text import template
 from edge.errors import InputError
 from edge.host.steps import Delete, Folder, Run, Step, Write, user_of
 from edge.host.unit import CONFIG, NAME, STATE, sysusers, unit

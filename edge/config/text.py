@@ -71,7 +71,7 @@ def listing(config: Any, given: Mapping[str, Any], above: str = "") -> Iterator[
 
     Args:
         config: a configuration, or a table of it.
-        given: what the file says, as `edge.config.read_tables` returns it.
+        given: what the file says, as `edge.config.file.read_tables` returns it.
         above: the table's name with a dot, for inner calls.
     """
     for key in keys_of(type(config)):

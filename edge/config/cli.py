@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from edge.config import LEFT_OUT, Config, load_config, read_tables
+from edge.config import Config, load_config
+from edge.config.file import LEFT_OUT, read_tables
 from edge.errors import InputError
 from edge.terminal import printable, say
 
@@ -31,7 +32,7 @@ def init(file: Path, force: bool) -> None:
       edge config init
       edge config init /etc/emotion-edge/edge.toml
     """
-    from edge.config_text import template
+    from edge.config.text import template
     from edge.files import write_whole
 
     if file.is_dir():
@@ -56,7 +57,7 @@ def check(file: Path, show: bool) -> None:
       edge config check
       edge config check /etc/emotion-edge/edge.toml --show
     """
-    from edge.config_text import listing
+    from edge.config.text import listing
 
     unknown: list[str] = []
     try:
