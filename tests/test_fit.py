@@ -337,6 +337,20 @@ class TestRuns:
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
         assert list((trained / "runs" / "all" / "tensorboard").iterdir())
 
+    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
+    def test_as_many_threads_as_cores(self, small: Path, tmp_path: Path) -> None:
+        """On one core of several, threads for all of them wait for each other, and an epoch of minutes takes hours."""
+        pinned = (
+            "import os, sys, torch; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+            "from edge.cli import call; code = call(sys.argv[1:]); print(torch.get_num_threads()); sys.exit(code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", pinned, "train", "fit", str(small), "--name", "pinned", *FIT[:-2]],
+            env={**os.environ, "EMOTION_EDGE_HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[-1] == "1"
+
     def test_a_frozen_body_stays_as_it_was(self, small: Path, trained: Path) -> None:
         done = edge_train(trained, "train", "fit", str(small), "--name", "frozen", "--start", "whole", *FIT,
                           "--epochs", "1", "--freeze-epochs", "1")  # fmt: skip
