@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+WIDEST = 32_000
+"""OpenCV warps no picture with a side of more than 32,767 pixels: a larger one is cut first."""
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -93,7 +96,7 @@ def _box_transform(box: np.ndarray, crop: Crop) -> np.ndarray:
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Warp by `matrix` to a square; a face much larger than the crop is averaged down first, so nothing aliases."""
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 0.5:
+    if scale < 0.5 or max(image.shape[:2]) > WIDEST:
         image, matrix = _shrink(image, matrix, size, scale)
     # Pixel centres: OpenCV puts them on whole numbers, the transforms here measure from the picture's corner.
     shift = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
@@ -106,7 +109,7 @@ def _shrink(image: np.ndarray, matrix: np.ndarray, size: int, scale: float) -> t
     """Cut out what the crop needs and average it down by a whole factor; return the piece and its transform."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float64) @ inverse[:, :2].T + inverse[:, 2]
-    factor = int(1 / scale)
+    factor = max(int(1 / scale), 1)
     lowest, highest = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
     x1, x2 = _whole_steps(lowest[0], highest[0], image.shape[1], factor)
     y1, y2 = _whole_steps(lowest[1], highest[1], image.shape[0], factor)

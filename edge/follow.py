@@ -93,6 +93,7 @@ class Follower:
         self._search: _Search | None = None
         self._searched = -np.inf  # when the last search began
         self._calm: np.ndarray | None = None  # the small picture of that moment
+        self._shape: tuple[int, ...] = ()
         self.searches = 0
 
     def update(self, frame: Frame) -> Tracked:
@@ -103,8 +104,8 @@ class Follower:
         """
         now = frame.mono
         small = _small(frame.image)
-        if frame.still or self.every <= 0 or self._calm is None or small.shape != self._calm.shape:
-            self._forget()
+        if frame.still or self.every <= 0 or self._calm is None or frame.image.shape != self._shape:
+            self.forget()
             return self._take(self._whole(frame.image, small, now), {}, now)
         seen, lost = self._look(frame.image, now)
         if lost or not seen:
@@ -116,9 +117,14 @@ class Follower:
         new = self._advance(frame.image, seen)
         return self._keep(seen, new, now)
 
+    def forget(self) -> None:
+        """Follow nobody: the next frame is searched at once. Ids are kept as long as the tracker keeps them."""
+        self._followed.clear()
+        self._search, self._calm = None, None
+
     def finish(self) -> tuple[int, ...]:
         """End all tracks and return their ids: the source has ended."""
-        self._forget()
+        self.forget()
         return self.tracker.finish()
 
     def _look(self, image: np.ndarray, now: float) -> tuple[dict[int, Face], bool]:
@@ -161,6 +167,7 @@ class Follower:
         """Start a full search of this picture."""
         self._search = _Search(in_pieces(self.detector, image), {t: f.face.box for t, f in self._followed.items()})
         self._searched, self._calm, self.searches = now, small, self.searches + 1
+        self._shape = image.shape
         self._step = max(1, image.shape[0] // ROWS)
 
     def _whole(self, image: np.ndarray, small: np.ndarray, now: float) -> list[Face]:
@@ -230,10 +237,6 @@ class Follower:
         for track, face in seen.items():
             self._followed[track].face = face
         return tracked
-
-    def _forget(self) -> None:
-        self._followed.clear()
-        self._search = None
 
 
 def _small(image: np.ndarray) -> np.ndarray:

@@ -120,6 +120,10 @@ class Loop:
             for track in view.follower.finish()
         ]
 
+    def stumble(self, frame: Frame) -> None:
+        """Go on behind a frame on which something broke: its camera's faces are looked for anew in the next one."""
+        self._view(frame.camera).follower.forget()
+
     def minutes(self, now: float | None = None) -> list[Minute]:
         """Return the cameras' minutes that are over though no frame has come since.
 

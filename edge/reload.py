@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from edge.config import Config
+from edge.sources.names import shown
 
 LIVE: frozenset[str] = frozenset(
     {"track", "classify.rate", "quality", "smooth", "publish", "limits", "log.level", "privacy.aim"}
@@ -102,4 +103,6 @@ def _shown(value: Any) -> str:
     """Return a value for a log line; a camera by its source alone, without what may be secret in it."""
     if value is None:
         return "not set"
-    return "a camera" if is_dataclass(value) else repr(value)
+    if is_dataclass(value):
+        return "a camera"
+    return repr(shown(value) if isinstance(value, str) else value)

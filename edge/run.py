@@ -16,7 +16,7 @@ from edge.config import Config
 from edge.detect import Detector, load_configured
 from edge.detect.fallback import Fallback
 from edge.draw import Drawing
-from edge.errors import EdgeError, InputError
+from edge.errors import EdgeError, InputError, first_line
 from edge.events import Event, EventMaker, new_stream
 from edge.host.health import CameraStats, DetectorUse, ModelUse, QueueStats
 from edge.host.keeper import Keeper
@@ -31,6 +31,9 @@ from edge.sources.cameras import Cameras
 
 if TYPE_CHECKING:
     from edge.host.aim import Aim
+
+MOST_FAILED = 50
+"""So many frames of a camera in a row on which something broke, or so many kinds of it, end the run."""
 
 LOOK_SECONDS = 0.5
 """How often the loop looks whether it shall stop while no frame comes."""
@@ -109,7 +112,7 @@ class Runner:
                 "no source: name a camera, a file or a folder with --source, or in edge.toml under [[camera]]"
             )
         if draw is not None and len(config.camera) > 1:
-            raise InputError("--draw draws one camera, and there are several: choose one with --source")
+            raise InputError("--draw draws one camera, and there are several: choose one with --camera NAME")
         check_level(config.device, "device name")
         self.config = config
         self._stop, self._log, self._output = stop, log, Output(config, stdout, stop)
@@ -117,6 +120,7 @@ class Runner:
         self._open_aim, self._reload = aim, reload
         self._reread = threading.Event()
         self._aim: Aim | None = None
+        self._failed, self._broke = 0, set[str]()
         self.summary = Summary()
 
     def reread(self) -> None:
@@ -133,6 +137,7 @@ class Runner:
         loop = Loop(detector, classifier, EventMaker(config.device, stream, classifier.info.id, clock_state()), config)
         with ExitStack() as stack:
             stack.callback(self._disconnect)
+            stack.callback(self._output.nobody)
             self._output.connect(stream, classifier.info.id, detector.name, log=self._log, fail_fast=self._fail_fast)
             cameras = stack.enter_context(
                 open_cameras(config.camera, say=self._log, on_state=self._output.state, fail_fast=self._fail_fast)
@@ -160,7 +165,6 @@ class Runner:
                 self._output.minute(minute)
             self.summary.seconds = time.monotonic() - began
             self.summary.broken = cameras.broken
-            self._output.nobody()
         return self.summary
 
     def _classifier(self) -> tuple[Classifier, str | None]:
@@ -176,6 +180,7 @@ class Runner:
 
     def _steps(self, cameras: Cameras, loop: Loop, keeper: Keeper, live: bool) -> Iterator[Step]:
         """Yield what each frame gives, as fast as the limits allow; a step's deadline runs until the next is asked."""
+        all_live = all(camera.live for camera in self.config.camera)  # a file's clock is not this one
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):
             if self._reread.is_set():
                 self._take_over(loop, keeper)
@@ -185,16 +190,32 @@ class Runner:
             if frame is None:
                 if cameras.ended:
                     return
-                for minute in loop.minutes(time.monotonic()) if live else ():
+                for minute in loop.minutes(time.monotonic()) if all_live else ():
                     self._output.minute(minute)
                 continue
             with keeper.loop:
-                step = loop.step(frame)
+                try:
+                    step = loop.step(frame)
+                except Exception as error:
+                    if not (live and self._forgiven(error)):
+                        raise
+                    loop.stumble(frame)
+                    continue
+                self._failed = 0
                 yield step
             keeper.governor.took(time.monotonic(), frame.camera)
             keeper.health.step(
                 {name: ms for name, ms in step.ms.items() if name != "classify" or step.read}, frame.camera
             )
+
+    def _forgiven(self, error: Exception) -> bool:
+        """Say what broke on a camera's frame, once for each kind; whether the run goes on all the same."""
+        self._failed += 1
+        text = f"a frame is lost: {type(error).__name__}: {first_line(error)}"
+        if text not in self._broke:
+            self._broke.add(text)
+            self._log(text, level="error")
+        return self._failed < MOST_FAILED and len(self._broke) < MOST_FAILED
 
     def _take_over(self, loop: Loop, keeper: Keeper) -> None:
         """Read the configuration anew; say what is taken over and what needs a restart."""

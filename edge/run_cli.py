@@ -106,9 +106,15 @@ def command(
             aim=_aim(config, aim, aim_address, log) if aim is not None else None,
             reload=(lambda: read(lambda text: log(text, level="warning"))) if config_file is not None else None,
         )  # fmt: skip
-        if hasattr(signal, "SIGHUP"):
+        if config_file is not None and hasattr(signal, "SIGHUP") and (service or not _at_terminal()):
             signal.signal(signal.SIGHUP, lambda number, frame: runner.reread())
         log(str(runner.run()))
+
+
+def _at_terminal() -> bool:
+    """Whether a hang-up means that a person's terminal has gone, or is to be ignored, as nohup has it."""
+    ignored = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return ignored or (sys.stdin is not None and sys.stdin.isatty())
 
 
 def _aim(config: Config, duration: str, address: str | None, log: Log) -> Callable[[list[str]], Aim]:

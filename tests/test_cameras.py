@@ -163,3 +163,14 @@ def test_what_goes_wrong_is_raised(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='two cameras are named "a"'):
         open_cameras([CameraConfig(good, "a"), CameraConfig(good, "a")])
     assert threads() == []
+
+
+def test_a_limit_does_not_lift_a_cameras_own_rate() -> None:
+    camera = Capture(drawn("time.sleep(0.01)"), "door")
+    camera.max_fps = 5.0
+    with Cameras([camera]) as cameras:
+        rates = []
+        for limit in (None, 50.0, 2.0, None):
+            cameras.limit(limit)
+            rates.append(camera.max_fps)
+    assert rates == [5.0, 5.0, 2.0, 5.0]

@@ -150,3 +150,12 @@ def test_time_is_taken_step_by_step(model: Counting, picture: np.ndarray) -> Non
     ticks = iter(range(100))
     loop = Loop(load_detector("mtcnn"), model, EventMaker("hall", "0" * 16, "m"), clock=lambda: float(next(ticks)))
     assert loop.step(Frame(picture, 0, 0.0, 0.0, "front")).ms == {"detect": 1000, "classify": 1000, "total": 2000}
+
+
+def test_behind_a_frame_that_broke_the_face_is_the_same(model: Counting, picture: np.ndarray) -> None:
+    """What `edge run` does for a camera when something throws: look for everybody anew, keep the ids."""
+    loop = a_loop(model)
+    play(loop, iter([picture] * 3))
+    loop.stumble(Frame(picture, 3, 0.125, 0.125, "front"))
+    step = loop.step(Frame(picture, 4, 0.16, 0.16, "front"))
+    assert [face.track for face in step.faces] == [1]

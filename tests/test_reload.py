@@ -76,3 +76,16 @@ def test_every_live_key_is_a_key() -> None:
     cameras = {f"camera.{key.name}" for key in fields(CameraConfig)}
     assert LIVE
     assert names(Config()) | cameras >= LIVE
+
+
+WORDS = ("old1", "new1")
+
+
+def test_a_password_in_a_url_is_not_told() -> None:
+    old, new = (
+        Config(camera=(CameraConfig(f"rtsp://u:{word}@h/x?token={word}", "front"),)) for word in ("old1", "new1")
+    )
+    (change,) = diff(old, new)
+    assert "old1" not in str(change)
+    assert "new1" not in str(change)
+    assert "rtsp://" in str(change)

@@ -150,3 +150,13 @@ def test_the_clock_may_jump_and_a_file_may_run_fast() -> None:
     assert [minute.frames for minute in done] == [60] * 4
     assert [minute.seconds for minute in done] == [60.0] * 4
     assert done[3].time - done[0].time > 1e7
+
+
+def test_a_clip_that_is_played_slowly_beside_a_camera_is_not_told_again_and_again() -> None:
+    """Whoever asks by a clock that is ahead of the frames' own hears of each minute once."""
+    counting = minutes()
+    told = []
+    for second in range(180):
+        told.append(counting.over(2.0 * second))
+        told.append(counting.add(frame(second / 25), [1], [EMOTIONS["happy"]]))
+    assert sum(minute is not None for minute in told) <= 6

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import edge
 from edge.config import Config
+from edge.sources.names import shown
 
 WIDTH = 100
 """Comments are wrapped at so many characters."""
@@ -86,7 +87,8 @@ def listing(config: Any, given: Mapping[str, Any], above: str = "") -> Iterator[
         elif value is None:
             yield f"# {name}: not set"
         else:
-            yield f"{name} = {toml(value)}" + ("" if key.name in given else "  # default")
+            safe = shown(value) if isinstance(value, str) else value
+            yield f"{name} = {toml(safe)}" + ("" if key.name in given else "  # default")
 
 
 def toml(value: Any) -> str:

@@ -178,6 +178,6 @@ class Minutes:
         if self._end is None:
             self._end = start + LENGTH - frame.time % LENGTH
         else:
-            start = self._end + LENGTH * math.floor((start - self._end) / LENGTH)
+            start = self._end + LENGTH * max(math.floor((start - self._end) / LENGTH), 0)
             self._end = start + LENGTH
         return _Count(frame.time - (frame.mono - start), self._end, frame.mono, dict.fromkeys(self.labels, 0.0))

@@ -120,7 +120,7 @@ class MqttPublisher:
         with self._changed:
             if not self._connected or self._closing:
                 return
-            self._waiting.append(_Message(self.topics.health, _json(message), retain=False))
+            self._replace(_Message(self.topics.health, _json(message), retain=False))
         self._connection.wake()
 
     def queue(self) -> Queue:
@@ -194,8 +194,14 @@ class MqttPublisher:
             self._told[topic] = same
             self._retained[topic] = payload
             if self._connected and not self._closing:
-                self._waiting.append(_Message(topic, payload, retain=True))
+                self._replace(_Message(topic, payload, retain=True))
         self._connection.wake()
+
+    def _replace(self, message: _Message) -> None:
+        """Queue what stands for the topic's older word: a broker that confirms nothing must not fill the memory."""
+        if any(other.topic == message.topic for other in self._waiting):
+            self._waiting = deque(other for other in self._waiting if other.topic != message.topic)
+        self._waiting.append(message)
 
     # What the connection's thread calls.
 
@@ -215,7 +221,8 @@ class MqttPublisher:
                 if not self._waiting or len(self._under_way) >= self._window:
                     return
                 message = self._waiting[0]
-            info = client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            payload = message.payload.encode("utf-8", "backslashreplace")  # a foreign file's name may be no text
+            info = client.publish(message.topic, payload, qos=1, retain=message.retain)
             with self._changed:
                 # Only now, so that `close` never finds it in neither place; acknowledgements come in this thread too.
                 self._under_way[info.mid] = self._waiting.popleft()

@@ -38,6 +38,7 @@ class Cameras:
                 raise InputError(f'two cameras are named "{name}": give each a name of its own')
         self.opened = tuple(opened)
         self._clock = clock
+        self._own = [one.max_fps for one in self.opened]
         self._turn = 0
         self._changed = threading.Condition()
         for one in self.opened:
@@ -86,8 +87,8 @@ class Cameras:
 
     def limit(self, fps: float | None) -> None:
         """Take at most so many frames a second of each live camera; a file still gives every one."""
-        for one in self.opened:
-            one.max_fps = fps
+        for one, own in zip(self.opened, self._own, strict=True):
+            one.max_fps = min((each for each in (own, fps) if each is not None), default=None)
 
     def close(self) -> None:
         """End all threads and let go of all cameras; a thread that hangs is left behind."""

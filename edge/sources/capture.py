@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.errors import OutsideError
+from edge.errors import OutsideError, first_line
 from edge.sources.state import CameraState, CameraStats, Rate, State
 from edge.sources.still import Stillness
 from edge.sources.stream import Device, Lost, Stream
@@ -205,9 +205,11 @@ class Capture:
                     if worker.left.is_set():
                         break
                     self._serve(worker)
-                except OutsideError as lost:
+                except Exception as error:  # whatever a driver throws: a camera that breaks is opened anew
                     if worker.left.is_set():
                         break
+                    named = f"{type(error).__name__}: {first_line(error)}"
+                    lost = error if isinstance(error, OutsideError) else OutsideError(named)
                     if self._fail_fast:
                         raise self._absent(lost) from None
                     if not self._stuck:

@@ -25,7 +25,7 @@ def kind_of(source: str) -> Kind:
     """
     if not source or not _encodable(source):
         raise InputError(f"source {shown(source)!a}: give a camera, a file or a folder whose name is plain text")
-    if re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+", source):
+    if re.fullmatch(r"[0-9]{1,4}|/dev/video[0-9]+|/dev/v4l/by-(id|path)/[^/]+", source):
         return "usb"
     if re.fullmatch(r"csi(:[0-9]{1,2})?", source):
         return "csi"
