@@ -468,3 +468,17 @@ def test_client_id() -> None:
     assert client_id("emotion", "hall") != client_id("other", "hall")
     assert client_id("emotion", "hall").startswith("edge-hall-")
     assert len(client_id("emotion", "a-very-long-name-of-a-device")) <= 23
+
+
+def test_a_broker_that_confirms_nothing_does_not_fill_the_memory() -> None:
+    """What is retained waits once for each topic, however often it changes; events wait all of them."""
+    publisher = MqttPublisher(BrokerAddress("127.0.0.1", 9, "test"), "hall")
+    publisher._connected = True  # as after a CONNACK, with a thread that never gets to send
+    for count in range(5_000):
+        publisher.faces("front", count)
+        publisher.health({"v": count})
+        if count < 500:
+            publisher.event("front", str(count))
+    assert len(publisher._waiting) < 500 + 250
+    assert [m.payload for m in publisher._waiting if m.kept] == [str(count) for count in range(500)]
+    assert publisher._waiting[-2].payload == "4999"

@@ -24,6 +24,10 @@ MAX_QUEUED_MESSAGES = 10_000
 """Events held in memory until the broker has acknowledged them, about 5 MB."""
 
 
+MOST_TOLD = 200
+"""When so many messages wait, of retained values and health only the newest of each topic are kept."""
+
+
 @dataclass(frozen=True)
 class _Message:
     topic: str
@@ -120,7 +124,7 @@ class MqttPublisher:
         with self._changed:
             if not self._connected or self._closing:
                 return
-            self._replace(_Message(self.topics.health, _json(message), retain=False))
+            self._tell(_Message(self.topics.health, _json(message), retain=False))
         self._connection.wake()
 
     def queue(self) -> Queue:
@@ -194,13 +198,17 @@ class MqttPublisher:
             self._told[topic] = same
             self._retained[topic] = payload
             if self._connected and not self._closing:
-                self._replace(_Message(topic, payload, retain=True))
+                self._tell(_Message(topic, payload, retain=True))
         self._connection.wake()
 
-    def _replace(self, message: _Message) -> None:
-        """Queue what stands for the topic's older word: a broker that confirms nothing must not fill the memory."""
-        if any(other.topic == message.topic for other in self._waiting):
-            self._waiting = deque(other for other in self._waiting if other.topic != message.topic)
+    def _tell(self, message: _Message) -> None:
+        """Queue a value; when many wait it takes its topic's older ones' place, but for the first, which may be going.
+
+        A broker that confirms nothing must not fill the memory.
+        """
+        if len(self._waiting) >= MOST_TOLD:
+            first, *rest = self._waiting
+            self._waiting = deque([first, *(other for other in rest if other.kept or other.topic != message.topic)])
         self._waiting.append(message)
 
     # What the connection's thread calls.
