@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from edge.errors import OutsideError, first_line
@@ -35,6 +36,10 @@ LOOK_SECONDS = 0.5
 
 CLOSE_SECONDS = 1.0
 """How long `close` waits for the thread; one that hangs is left behind."""
+
+
+BREAKS = (OutsideError, OSError, MemoryError, cv2.error)
+"""What a driver or a decoder throws: the camera is opened anew. Anything else is a bug, and ends the run."""
 
 
 class _Worker:
@@ -205,7 +210,7 @@ class Capture:
                     if worker.left.is_set():
                         break
                     self._serve(worker)
-                except Exception as error:  # whatever a driver throws: a camera that breaks is opened anew
+                except BREAKS as error:
                     if worker.left.is_set():
                         break
                     named = f"{type(error).__name__}: {first_line(error)}"
