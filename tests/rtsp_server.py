@@ -19,7 +19,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 WIDTH, HEIGHT, FPS = 320, 240, 25
-# Each picture is coded by itself (key-int-max=1) by one thread: only so does the same one decode to the very same pixels.
+# Each picture is coded by itself and by one thread: only so does the same one decode to the very same pixels.
 PIPELINE = (
     f"( appsrc name=pictures is-live=true format=time do-timestamp=true caps=video/x-raw,format=GRAY8,width={WIDTH},"
     f"height={HEIGHT},framerate={FPS}/1 ! videoconvert ! video/x-raw,format=I420 ! "
