@@ -21,6 +21,9 @@ LOOPBACK = "127.0.0.1"
 ANSWER_WITHIN = 5.0
 """Seconds that a scraper may take to ask and to read; then its connection is closed, and the next one has its turn."""
 
+CLOSE_WITHIN = 5.0
+"""Seconds that the end waits for the answer under way."""
+
 MIB = 2**20
 
 
@@ -81,7 +84,7 @@ class Metrics:
         # A scraper that drips its question byte by byte keeps the server busy: the end does not wait for it.
         ending = threading.Thread(target=self._server.shutdown, name="metrics end", daemon=True)
         ending.start()
-        ending.join(ANSWER_WITHIN)
+        ending.join(CLOSE_WITHIN)
         self._server.server_close()
 
 
