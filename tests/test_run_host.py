@@ -129,7 +129,7 @@ def test_health_and_minutes_reach_the_broker(write: Callable[..., str], broker: 
 
 @unix
 def test_a_reload_takes_over_what_it_can(write: Callable[..., str]) -> None:
-    with running("--config", write(), "--stdout", stdout=subprocess.PIPE) as process:
+    with running("--service", "--config", write(), "--stdout", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["type"] == "enter"
         path = Path(write('[publish]\nwhen = "every"\n[detect]\nmin_face = 60'))
@@ -146,7 +146,7 @@ def test_a_reload_takes_over_what_it_can(write: Callable[..., str]) -> None:
 
 @unix
 def test_a_reload_says_what_needs_a_restart(write: Callable[..., str]) -> None:
-    with running("--config", write(), "--stdout", stdout=subprocess.PIPE) as process:
+    with running("--service", "--config", write(), "--stdout", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         write("[detect]\nmin_face = 60")

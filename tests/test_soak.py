@@ -42,7 +42,7 @@ def soak() -> ModuleType:
 @pytest.mark.slow
 def test_a_short_soak(soak: ModuleType) -> None:
     figures = soak.soak(SECONDS, SETTLED)
-    soak.check(figures)
+    soak.check(figures, most_growth=4.0)  # its start is a third of the minute that the proof lets memory settle
     assert figures["frames"] > 0
     assert figures["samples"] >= SECONDS
 
