@@ -353,7 +353,6 @@ def test_a_file_and_a_stream_at_once(rtsp: RtspCamera, portrait_clip: Path, stat
     steady = [(index, mono) for index, mono in seen["door"] if mono > seen["door"][0][1] + 1]
     (first, began), (last, ended) = steady[0], steady[-1]
     assert (len(steady) - 1) / (ended - began) > 12  # 25, and less where the server itself has no processor left
-    # Nine in ten here; a machine whose cores are all taken looks less often than pictures come.
-    assert len(steady) > 0.7 * (last - first + 1), "pictures of the stream were dropped"
+    assert len(steady) > 0.9 * (last - first + 1), "pictures of the stream were dropped"
     assert [state.state for state in states.seen if state.camera == "clip"] == ["running", "ended"]
     states.wait("running", "ended", camera="door")

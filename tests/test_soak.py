@@ -13,7 +13,7 @@ import pytest
 
 import proving
 
-SETTLED, SECONDS = 20.0, 60.0
+SETTLED, SECONDS = 60.0, 120.0  # the minute in which memory may settle, and one in which it may not grow
 """The start, and how long the run is watched in all."""
 
 LEAK = """
@@ -42,7 +42,7 @@ def soak() -> ModuleType:
 @pytest.mark.slow
 def test_a_short_soak(soak: ModuleType) -> None:
     figures = soak.soak(SECONDS, SETTLED)
-    soak.check(figures, most_growth=4.0)  # its start is a third of the minute that the proof lets memory settle
+    soak.check(figures)
     assert figures["frames"] > 0
     assert figures["samples"] >= SECONDS
 
