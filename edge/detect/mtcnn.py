@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from edge.detect.area import AreaSampler
 from edge.detect.boxes import shift, square, suppress, suppress_inner, windows
+from edge.detect.picture import check_picture
 from edge.errors import InputError
 from edge.session import open_session
 from edge.values import Face
@@ -76,7 +77,7 @@ class Mtcnn:
         Raises:
             InputError: the picture has another shape or dtype; with the first piece.
         """
-        _check(image)
+        check_picture(image)
         scales = _scales(min(image.shape[:2]), self.min_face)
         if not scales:
             return []
@@ -203,16 +204,6 @@ def _scales(side: int, min_face: int) -> list[float]:
         scale *= FACTOR
         shorter *= FACTOR
     return scales
-
-
-def _check(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"no picture to look for faces in: got {type(image).__name__}, expected (H, W, 3) uint8 BGR")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(
-            f"a picture of shape {image.shape} and dtype {image.dtype}: expected (H, W, 3) uint8 BGR, "
-            "as cv2.imread gives it; turn gray into it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
-        )
 
 
 def _load(path: Path, threads: int) -> ort.InferenceSession:
