@@ -2,7 +2,8 @@
 
 A full search corrects what drifted, finds who came, and lets go of what is no face. It starts on a clock, on motion
 elsewhere, and when a face gets weak; it runs in pieces, one a frame, so that no frame waits for all of it. Only when
-nobody is followed any more, and there is nothing else to do, is it run at once.
+nobody is followed any more, and there is nothing else to do, is it run at once; and while nobody is followed, a face is
+looked for only where the picture moves.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ import numpy as np
 
 from edge.align import similarity
 from edge.detect import Detector, in_pieces
+from edge.motion import Motion
 from edge.track import Tracked, Tracker, iou, match
 from edge.values import Face, Frame
 
 WEAK = 0.9  # a followed face whose score falls below this share of what the last search gave starts a search
 SAME = 0.5  # overlap from which two followed faces are one
 DOUBTS = 2  # full searches in a row that do not find a followed face, until it is let go
-ROWS = 60  # the picture in which motion is looked for has about so many rows
-STIR = 20  # gray levels by which one of its pixels must change
-RESTLESS = 0.01  # share of its pixels outside the faces that must change to start a search
+RESTLESS = 0.01  # share of the picture outside the faces that must change to start a search
 AWAKE = 0.002  # the same where nobody is followed: less is enough
 MOTION_REST = 0.25  # motion starts a search after so much of the clock's interval at the soonest
 REACH = 0.5  # a face is not expected further away than this from one frame to the next, in sides of its box
@@ -92,8 +92,7 @@ class Follower:
         self._followed: dict[int, _Followed] = {}
         self._search: _Search | None = None
         self._searched = -np.inf  # when the last search began
-        self._calm: np.ndarray | None = None  # the small picture of that moment
-        self._shape: tuple[int, ...] = ()
+        self._motion = Motion()
         self.searches = 0
 
     def update(self, frame: Frame) -> Tracked:
@@ -102,25 +101,25 @@ class Follower:
         Raises:
             InputError: the detector cannot use the picture.
         """
-        now = frame.mono
-        small = _small(frame.image)
-        if frame.still or self.every <= 0 or self._calm is None or frame.image.shape != self._shape:
+        now, image = frame.mono, frame.image
+        if not self._motion.look(image) or frame.still or self.every <= 0:
             self.forget()
-            return self._take(self._whole(frame.image, small, now), {}, now)
-        seen, lost = self._look(frame.image, now)
-        if lost or not seen:
-            if lost or self._due(now) or self._stirred(small, AWAKE):
-                return self._take(self._whole(frame.image, small, now), seen, now)
-            return self._keep(seen, [], now)
-        if self._search is None and self._wanted(small, seen, now):
-            self._begin(frame.image, small, now)
-        new = self._advance(frame.image, seen)
+            return self._take(self._whole(image, now), {}, now)
+        seen, lost = self._look(image, now)
+        if lost or (not seen and (self._due(now) or self._entered(image))):
+            return self._take(self._whole(image, now), seen, now)
+        if not seen:
+            return self._keep({}, [], now)
+        if self._search is None and self._wanted(now, seen):
+            self._begin(image, now)
+        new = self._advance(image, seen)
         return self._keep(seen, new, now)
 
     def forget(self) -> None:
         """Follow nobody: the next frame is searched at once. Ids are kept as long as the tracker keeps them."""
         self._followed.clear()
-        self._search, self._calm = None, None
+        self._search = None
+        self._motion.forget()
 
     def finish(self) -> tuple[int, ...]:
         """End all tracks and return their ids: the source has ended."""
@@ -141,40 +140,44 @@ class Follower:
                 del self._followed[track]
         return seen, len(seen) < len(ids)
 
-    def _wanted(self, small: np.ndarray, seen: dict[int, Face], now: float) -> bool:
+    def _wanted(self, now: float, seen: dict[int, Face]) -> bool:
         """Whether it is time for a full search."""
         if self._due(now) or len(self.tracker.known) > len(seen) or any(f.doubts for f in self._followed.values()):
             return True
-        if any(face.score < WEAK * self._followed[track].reference.score for track, face in seen.items()):
-            return now - self._searched >= self.every * MOTION_REST
-        return now - self._searched >= self.every * MOTION_REST and self._stirred(small, RESTLESS)
+        if now - self._searched < self.every * MOTION_REST:
+            return False
+        followed = self._followed
+        if any(face.score < WEAK * followed[track].reference.score for track, face in seen.items()):
+            return True
+        faces = [box for each in followed.values() for box in (each.face.box, each.reference.box)]
+        return self._motion.change(faces).share > RESTLESS
 
     def _due(self, now: float) -> bool:
         return now - self._searched >= self.every
 
-    def _stirred(self, small: np.ndarray, share: float) -> bool:
-        """Whether something moved outside the followed faces since the last search began."""
-        assert self._calm is not None
-        changed = np.abs(small - self._calm) > STIR
-        step = self._step
-        for followed in self._followed.values():
-            for box in (followed.face.box, followed.reference.box):
-                x1, y1, x2, y2 = _grown(box) // step
-                changed[max(y1, 0) : max(y2 + 1, 0), max(x1, 0) : max(x2 + 1, 0)] = False
-        return bool(changed.mean() > share)
-
-    def _begin(self, image: np.ndarray, small: np.ndarray, now: float) -> None:
+    def _begin(self, image: np.ndarray, now: float) -> None:
         """Start a full search of this picture."""
         self._search = _Search(in_pieces(self.detector, image), {t: f.face.box for t, f in self._followed.items()})
-        self._searched, self._calm, self.searches = now, small, self.searches + 1
-        self._shape = image.shape
-        self._step = max(1, image.shape[0] // ROWS)
+        self._searched, self.searches = now, self.searches + 1
+        self._motion.settle()
 
-    def _whole(self, image: np.ndarray, small: np.ndarray, now: float) -> list[Face]:
+    def _whole(self, image: np.ndarray, now: float) -> list[Face]:
         """Search the picture at once; what was under way is given up."""
-        self._begin(image, small, now)
+        self._begin(image, now)
         self._search = None
         return self.detector.detect(image)
+
+    def _entered(self, image: np.ndarray) -> bool:
+        """Whether there is a face where the picture changed since that place was last searched.
+
+        A part of the picture costs little, but has another pyramid: what is a face is left to a search of the whole.
+        """
+        change = self._motion.change([])
+        if change.area is None or change.share <= AWAKE:
+            return False
+        x1, y1, x2, y2 = change.area
+        self._motion.settle(change.area)
+        return bool(self.detector.detect(image[y1:y2, x1:x2]))
 
     def _advance(self, image: np.ndarray, seen: dict[int, Face]) -> list[tuple[Face, Face]]:
         """Do one piece of the search under way.
@@ -239,12 +242,6 @@ class Follower:
         return tracked
 
 
-def _small(image: np.ndarray) -> np.ndarray:
-    """Return every n-th pixel's green as `(h, w)` int16: enough to see that something moves."""
-    step = max(1, image.shape[0] // ROWS)
-    return image[::step, ::step, 1].astype(np.int16)
-
-
 def _boxes(faces: list[Face]) -> np.ndarray:
     return np.array([face.box for face in faces], np.float32).reshape(-1, 4)
 
@@ -261,10 +258,3 @@ def _centre(face: Face) -> np.ndarray:
 def _covered(face: Face, seen: dict[int, Face]) -> bool:
     """Whether the face is one that is seen already."""
     return bool(seen) and bool((iou(face.box[None], _boxes(list(seen.values()))) > SAME).any())
-
-
-def _grown(box: np.ndarray) -> np.ndarray:
-    """Return a box a quarter larger on each side, as integers."""
-    side = np.tile((box[2:] - box[:2]) / 4, 2) * (-1, -1, 1, 1)
-    grown: np.ndarray = (box + side).astype(int)
-    return grown

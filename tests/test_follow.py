@@ -93,6 +93,35 @@ def test_nobody_there(counting: Counting) -> None:
     assert follower.finish() == ()
 
 
+def test_who_comes_into_an_empty_picture_is_found_at_once(counting: Counting, portrait: Path) -> None:
+    """Where it moves is looked at in each frame, though the clock's next search is far."""
+    follower = Follower(counting, Tracker(), every=60)
+    empty = np.full((480, 640, 3), 110, np.uint8)
+    outcomes = run(follower, iter([empty] * 5 + [scene(portrait, (200, 120))] * 3))
+    assert [len(outcome.faces) for outcome in outcomes] == [0] * 5 + [1] * 3
+    (reference,) = counting.detector.detect(scene(portrait, (200, 120)))
+    assert np.array_equal(outcomes[5].faces[0].box, reference.box), "the whole picture decides what a face is"
+
+
+def test_what_moves_and_is_no_face_costs_a_part_of_the_picture(mtcnn: Mtcnn) -> None:
+    looked: list[int] = []
+
+    class Measuring(Counting):
+        def detect(self, image: np.ndarray) -> list[Face]:
+            looked.append(image.shape[0] * image.shape[1])
+            return super().detect(image)
+
+    def wheel(step: int) -> np.ndarray:
+        picture = np.full((480, 640, 3), 110, np.uint8)
+        cv2.circle(picture, (120 + 6 * step, 120), 30, (200, 200, 200), -1)
+        return picture
+
+    run(Follower(Measuring(mtcnn), Tracker(), every=60), (wheel(step) for step in range(20)))
+    assert len(looked) == 20, "the first picture whole, then where it moves"
+    assert looked[0] == 640 * 480
+    assert max(looked[1:]) < 0.35 * looked[0]
+
+
 def test_refine_finds_what_the_cascade_finds_and_nothing_elsewhere(mtcnn: Mtcnn, portrait: Path) -> None:
     picture = scene(portrait, (80, 60), (380, 200))
     found = sorted(mtcnn.detect(picture), key=lambda face: face.box[0])

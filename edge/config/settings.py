@@ -117,7 +117,7 @@ class ClassifyConfig:
 
     threads: int | None = None
     """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
-    rate: float = 8.0
+    rate: float = 6.0
     """How often each face is read, times a second at most; 0 reads it in every frame."""
     flip: bool = False
     """Whether each face is read twice, as it is and mirrored: twice the time."""
