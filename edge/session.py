@@ -33,8 +33,11 @@ def open_session(data: bytes, name: str, threads: int) -> ort.InferenceSession:
     # are exact; with VNNI and on Arm nothing changes.
     options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common class
         raise InputError(
             f"model {name} is no ONNX file that ONNX Runtime {ort.__version__} can run: {first_line(error)}"
         ) from None
+    # The session keeps the file's bytes to begin anew with other providers: as much again as the model takes.
+    vars(session)["_model_bytes"] = None
+    return session
