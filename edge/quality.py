@@ -12,6 +12,9 @@ from edge.values import Face
 SIDE = 32
 """Side that a crop is averaged down to before its sharpness is measured, pixels: noise goes, the face's lines stay."""
 
+BACK = 0.85
+"""A face that was turned away is looked at again below this share of the limit: its landmarks jump by a tenth."""
+
 FLAT = 0.5
 """Mean step between neighbours below which a crop shows nothing at all, gray levels."""
 
@@ -31,17 +34,18 @@ class Limits:
     turn: float = 0.0
 
 
-def why_skipped(face: Face, limits: Limits, crop: np.ndarray | None = None) -> str | None:
+def why_skipped(face: Face, limits: Limits, crop: np.ndarray | None = None, *, turned: bool = False) -> str | None:
     """Return `small`, `turned` or `blurred` when the face is not worth classifying, else None.
 
     Args:
         face: as a detector gives it.
         limits: where it ends.
         crop: `(S, S, 3)` uint8 RGB, the face's. Without it blur is not judged: the rest can be told before it is made.
+        turned: whether it was turned away when last looked at.
     """
     if side(face.box) < limits.min_side:
         return "small"
-    if limits.turn and turn(face.landmarks) > limits.turn:  # NaN is not more
+    if limits.turn and turn(face.landmarks) > limits.turn * (BACK if turned else 1):  # NaN is not more
         return "turned"
     if limits.sharpness and crop is not None and sharpness(crop) < limits.sharpness:
         return "blurred"

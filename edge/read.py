@@ -30,6 +30,7 @@ class Reader:
         self.take_over(config)
         self._said: dict[int, Emotion] = {}
         self._read: dict[int, float] = {}
+        self._turned: set[int] = set()
 
     def take_over(self, config: Config) -> None:
         """Go on with another configuration."""
@@ -44,7 +45,13 @@ class Reader:
         A face whose turn it is not keeps what was said of it. A picture of its own is classified as it is, unsmoothed.
         """
         due = [face for face in faces if frame.still or self._due(face.track, frame.mono)]
-        skipped = {face.track: why for face in due if (why := why_skipped(face, self._limits))}
+        skipped = {
+            face.track: why
+            for face in due
+            if (why := why_skipped(face, self._limits, turned=not frame.still and face.track in self._turned))
+        }
+        self._turned -= {face.track for face in due}
+        self._turned |= {track for track, why in skipped.items() if why == "turned"}
         crops = {face.track: self._crop(frame, face) for face in due if face.track not in skipped}
         for face in due:
             crop = crops.get(face.track)
@@ -67,6 +74,7 @@ class Reader:
         self._smoother.forget(track)
         self._said.pop(track, None)
         self._read.pop(track, None)
+        self._turned.discard(track)
 
     def _due(self, track: int, now: float) -> bool:
         return self.rate <= 0 or now - self._read.get(track, -np.inf) > 1 / self.rate - EARLY

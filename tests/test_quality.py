@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.align import align
-from edge.config import QualityConfig
+from edge.config import ClassifyConfig, Config, QualityConfig
 from edge.detect import load_detector
 from edge.model import load_model
 from edge.model.flip import Flipped
-from edge.quality import Limits, sharpness, side, turn, why_skipped
-from edge.values import Face
+from edge.quality import BACK, Limits, sharpness, side, turn, why_skipped
+from edge.read import Reader
+from edge.values import Face, Frame
 
 FRONTAL = np.array([[-1, 0], [1, 0], [0, 1.2], [-0.8, 2.2], [0.8, 2.2]], np.float32)
 DEFAULT = Limits(QualityConfig().min_side, QualityConfig().sharpness, QualityConfig().turn)
@@ -67,6 +69,39 @@ def test_each_limit_by_itself(real: tuple[Face, np.ndarray]) -> None:
         (Limits(turn=1e-6), "turned"),
     ):
         assert why_skipped(found, limits, crop) == why
+
+
+def test_a_face_at_the_limit_is_not_read_by_glimpses(real: tuple[Face, np.ndarray], portrait: Path) -> None:
+    """Landmarks jump: of a face about as far away as the limit, what is seen in between is no reading."""
+    found = replace(real[0], track=1)
+    image, limit = cv2.imread(str(portrait)), turn(found.landmarks)
+    config = replace(Config(), classify=ClassifyConfig(rate=0), quality=QualityConfig(turn=limit * 1.05))
+    reader, nose = Reader(load_model(), config), found.landmarks[2]
+    eyes = found.landmarks[1] - found.landmarks[0]
+
+    def at(share: float, second: float, still: bool = False) -> tuple[str | None, int]:
+        """Read it with the nose set so that it is turned by this share of the limit."""
+        sign = 1 if turn(_nosed(found, nose + 0.01 * eyes).landmarks) > limit else -1
+        moved = _nosed(found, nose + sign * eyes * (share * limit * 1.05 - limit) / 2)
+        assert turn(moved.landmarks) == pytest.approx(share * limit * 1.05, rel=0.02)
+        emotions, read = reader.read(Frame(image, 0, second, second, "front", still), [moved])
+        return emotions[0].skipped, read
+
+    assert at(0.97, 0.0) == (None, 1), "not yet turned away"
+    assert at(1.1, 1.0) == ("turned", 0)
+    assert at(0.97, 2.0) == ("turned", 0), "a glimpse"
+    assert at(0.97, 3.0, still=True) == (None, 1), "a picture of its own knows no other"
+    assert at(1.1, 4.0) == ("turned", 0)
+    assert at(BACK * 0.95, 5.0) == (None, 1), "back"
+    assert at(0.97, 6.0) == (None, 1)
+    assert at(1.1, 7.0) == ("turned", 0)
+    reader.forget(1)
+    assert at(0.97, 8.0) == (None, 1), "somebody else"
+
+
+def _nosed(face: Face, nose: np.ndarray) -> Face:
+    """The face with its nose elsewhere."""
+    return replace(face, landmarks=np.stack([*face.landmarks[:2], nose, *face.landmarks[3:]]))
 
 
 def test_the_side_is_the_longer_one() -> None:
