@@ -121,6 +121,13 @@ class Follower:
         self._search = None
         self._motion.forget()
 
+    def lapse(self, now: float) -> tuple[int, ...]:
+        """End the tracks whose time is over though no frame has come; return their ids."""
+        left = self.tracker.lapse(now)
+        if left:
+            self.forget()
+        return left
+
     def finish(self) -> tuple[int, ...]:
         """End all tracks and return their ids: the source has ended."""
         self.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from edge.config import Config
 from edge.detect import Detector
@@ -51,6 +51,7 @@ class _View:
         policy: chooses which updates go out.
         minutes: counts its minutes.
         last: its last frame.
+        left: who has left and was not yet said to: a frame that breaks must not lose it.
     """
 
     follower: Follower
@@ -58,6 +59,7 @@ class _View:
     policy: Policy
     minutes: Minutes
     last: Frame | None = None
+    left: list[int] = field(default_factory=list)
 
 
 class Loop:
@@ -90,6 +92,7 @@ class Loop:
         view = self._view(frame.camera)
         began = self._clock()
         tracked = view.follower.update(frame)
+        view.left += tracked.left
         detected = self._clock()
         emotions, read = view.reader.read(frame, tracked.faces)
         classified = self._clock()
@@ -98,9 +101,9 @@ class Loop:
             "classify": (classified - detected) * 1000,
             "total": (classified - began) * 1000,
         }
-        events = [self._left(view, frame, track) for track in tracked.left]
+        events = self._left(view, frame)
         for face, emotion in zip(tracked.faces, emotions, strict=True):
-            entered = face.track in tracked.entered
+            entered = not self.maker.knows(face.track)  # in this frame, or in one that broke
             if view.policy.wanted(face.track, emotion, frame.mono):
                 events.append(self.maker.seen(frame, face, emotion, ms, entered=entered))
             else:
@@ -113,12 +116,26 @@ class Loop:
 
     def finish(self) -> list[Event]:
         """End all tracks: the sources have ended. Return their leave events, each at the time of its last frame."""
-        return [
-            self._left(view, view.last, track)
-            for view in self._views.values()
-            if view.last is not None
-            for track in view.follower.finish()
-        ]
+        events = []
+        for view in self._views.values():
+            if view.last is not None:
+                view.left += view.follower.finish()
+                events += self._left(view, view.last)
+        return events
+
+    def lapse(self, camera: str, now: float, wall: float) -> list[Event]:
+        """Return the leave events of those whose time is over while their camera gives no frame that could tell.
+
+        Args:
+            camera: a live camera that is away, or has been since its last frame.
+            now: the frames' monotonic clock, seconds.
+            wall: the wall clock, seconds since the epoch.
+        """
+        view = self._views.get(camera)
+        if view is None or view.last is None:
+            return []
+        view.left += view.follower.lapse(now)
+        return self._left(view, replace(view.last, time=wall, mono=now))
 
     def stumble(self, frame: Frame) -> None:
         """Go on behind a frame on which something broke: its camera's faces are looked for anew in the next one."""
@@ -142,10 +159,13 @@ class Loop:
             view.reader.take_over(config)
             view.policy = Policy(config.publish.when, config.publish.seconds)
 
-    def _left(self, view: _View, frame: Frame, track: int) -> Event:
-        view.reader.forget(track)
-        view.policy.forget(track)
-        return self.maker.left(frame, track)
+    def _left(self, view: _View, frame: Frame) -> list[Event]:
+        """Return the leave events of those who have left; who entered in a frame that broke was never there."""
+        left, view.left = view.left, []
+        for track in left:
+            view.reader.forget(track)
+            view.policy.forget(track)
+        return [self.maker.left(frame, track) for track in left if self.maker.knows(track)]
 
     def _view(self, camera: str) -> _View:
         if camera not in self._views:

@@ -101,12 +101,12 @@ class Output:
             said = {"v": 1, "state": state.state, "reason": state.reason, "ts": moment.replace("+00:00", "Z")}
             self.publisher.state(state.camera, said)
 
-    def nobody(self) -> None:
-        """Say of every camera that nobody is seen any more: a retained face would stand for ever."""
+    def nobody(self, camera: str | None = None) -> None:
+        """Say of a camera, or of every one, that nobody is seen any more: a retained face would stand for ever."""
         if self.publisher is not None:
-            for camera in self._config.camera:
-                self.publisher.faces(camera.name, 0)
-                self.publisher.emotion(camera.name, "none")
+            for name in [one.name for one in self._config.camera] if camera is None else [camera]:
+                self.publisher.faces(name, 0)
+                self.publisher.emotion(name, "none")
 
     def _print(self, line: str) -> None:
         """Write a line; a reader that has gone, as in `edge run --stdout | head`, ends the run quietly."""

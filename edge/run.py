@@ -28,6 +28,7 @@ from edge.output import Output
 from edge.reload import diff, take_over
 from edge.sources import open_cameras
 from edge.sources.cameras import Cameras
+from edge.sources.state import CameraState
 
 if TYPE_CHECKING:
     from edge.host.aim import Aim
@@ -120,7 +121,7 @@ class Runner:
         self._open_aim, self._reload = aim, reload
         self._reread = threading.Event()
         self._aim: Aim | None = None
-        self._failed, self._broke = 0, set[str]()
+        self._failed, self._broke, self._away = 0, set[str](), set[str]()
         self.summary = Summary()
 
     def reread(self) -> None:
@@ -140,7 +141,7 @@ class Runner:
             stack.callback(self._output.nobody)
             self._output.connect(stream, classifier.info.id, detector.name, log=self._log, fail_fast=self._fail_fast)
             cameras = stack.enter_context(
-                open_cameras(config.camera, say=self._log, on_state=self._output.state, fail_fast=self._fail_fast)
+                open_cameras(config.camera, say=self._log, on_state=self._state, fail_fast=self._fail_fast)
             )
             drawing = self._drawing(stack, cameras)
             keeper = stack.enter_context(self._keeper(cameras, detector, classifier, why))
@@ -187,6 +188,9 @@ class Runner:
             if live and self._stop.wait(keeper.governor.rest(time.monotonic())):
                 return
             frame = cameras.next(LOOK_SECONDS)
+            if self._away:
+                with keeper.loop:
+                    self._lapse(loop, cameras)
             if frame is None:
                 if cameras.ended:
                     return
@@ -207,6 +211,24 @@ class Runner:
             keeper.health.step(
                 {name: ms for name, ms in step.ms.items() if name != "classify" or step.read}, frame.camera
             )
+
+    def _state(self, state: CameraState) -> None:
+        """Hand on how a camera is; called from its thread."""
+        self._output.state(state)
+        if state.state != "running":
+            self._away.add(state.camera)
+
+    def _lapse(self, loop: Loop, cameras: Cameras) -> None:
+        """Say who has left while a camera is away, or was until the frame at hand: no frame of it tells."""
+        for camera in [one.name for one in self.config.camera if one.live and one.name in self._away]:
+            self._away.discard(camera)  # before its state is asked for, which may change meanwhile
+            if cameras.stats()[camera].state != "running":
+                self._away.add(camera)
+            events = loop.lapse(camera, time.monotonic(), time.time())
+            for event in events:
+                self._send(event)
+            if events:
+                self._output.nobody(camera)
 
     def _forgiven(self, error: Exception) -> bool:
         """Say what broke on a camera's frame, once for each kind; whether the run goes on all the same."""

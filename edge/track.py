@@ -73,10 +73,14 @@ class Tracker:
                 entered.add(track)
             self._tracks[track] = _Track(face.box, now)
             tracked.append(replace(face, track=track))
+        return Tracked(tracked, frozenset(entered), self.lapse(now))
+
+    def lapse(self, now: float) -> tuple[int, ...]:
+        """End the tracks that have not been seen for longer than `keep`, and return their ids."""
         left = tuple(i for i, track in self._tracks.items() if now - track.seen > self.keep)
         for track in left:
             del self._tracks[track]
-        return Tracked(tracked, frozenset(entered), left)
+        return left
 
     def finish(self) -> tuple[int, ...]:
         """End all tracks and return their ids: the source has ended."""

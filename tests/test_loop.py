@@ -159,3 +159,53 @@ def test_behind_a_frame_that_broke_the_face_is_the_same(model: Counting, picture
     loop.stumble(Frame(picture, 3, 0.125, 0.125, "front"))
     step = loop.step(Frame(picture, 4, 0.16, 0.16, "front"))
     assert [face.track for face in step.faces] == [1]
+
+def test_who_is_overdue_leaves_though_no_frame_comes(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, track={"keep": 2.0})
+    assert loop.lapse("front", 9.0, 9.0) == [], "a camera of which no frame has come"
+    (step,) = play(loop, iter([picture]))
+    assert loop.lapse("front", 2.0, 1002.0) == []
+    assert loop.lapse("back", 2.1, 1002.1) == []
+    (leave,) = loop.lapse("front", 2.1, 1002.1)
+    assert (leave.type, leave.track, leave.mono, leave.time) == ("leave", step.faces[0].track, 2.1, 1002.1)
+    assert loop.lapse("front", 9.0, 1009.0) == []
+    back = loop.step(Frame(picture, 1, 1010.0, 10.0, "front"))
+    assert [(event.type, event.track) for event in back.events] == [("enter", 2)]
+    assert loop.lapse("front", 10.1, 1010.1) == []
+
+
+def test_who_comes_back_in_time_is_the_same(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, track={"keep": 30.0})
+    play(loop, iter([picture] * 3))
+    assert loop.lapse("front", 25.0, 25.0) == []
+    back = loop.step(Frame(picture, 3, 25.0, 25.0, "front"))
+    assert ([face.track for face in back.faces], [event.type for event in back.events]) == ([1], [])
+
+
+class Failing(Counting):
+    """The model that ships, which throws when it is told to."""
+
+    fails = False
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        if self.fails:
+            raise ValueError("broken")
+        return super().classify(crops)
+
+
+def test_a_frame_that_breaks_loses_neither_an_enter_nor_a_leave(picture: np.ndarray) -> None:
+    model = Failing()
+    loop = a_loop(model, classify={"rate": 0.0}, track={"keep": 0.1})
+    (first,) = play(loop, iter([picture]))
+    assert [(event.type, event.track) for event in first.events] == [("enter", 1)]
+    other = np.full_like(picture, 110)
+    other[200:440, 380:620] = cv2.resize(picture[:, 60:540], (240, 240))
+    model.fails = True
+    for index, at in ((1, 1.0), (2, 1.05)):  # 1 leaves in a frame that breaks, 2 enters
+        frame = Frame(other, index, at, at, "front")
+        with pytest.raises(ValueError, match="broken"):
+            loop.step(frame)
+        loop.stumble(frame)
+    model.fails = False
+    after = loop.step(Frame(other, 3, 1.1, 1.1, "front"))
+    assert [(event.type, event.track) for event in after.events] == [("leave", 1), ("enter", 2)]

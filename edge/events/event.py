@@ -116,6 +116,10 @@ class EventMaker:
         self._last[face.track] = _Looks(face, emotion, ms)
         return self._make(frame, "enter" if entered else "update", face, emotion, ms)
 
+    def knows(self, track: int) -> bool:
+        """Whether a face has entered and not left."""
+        return track in self._last
+
     def note(self, face: Face, emotion: Emotion, ms: dict[str, float]) -> None:
         """Keep the values of a face for its leave, without an event: no number is used up.
 
