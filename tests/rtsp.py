@@ -47,12 +47,16 @@ class RtspCamera:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
-        with self._changed:
-            assert self._changed.wait_for(lambda: "ready" in self._said, PATIENCE), self._said
+        self.wait("ready")
         return self
 
+    def wait(self, word: str) -> None:
+        """Wait until it says this."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: word in self._said, PATIENCE), self._said
+
     def tell(self, mode: str) -> None:
-        """`move`, `freeze`, `stall` or `garbage`."""
+        """`move`, `freeze`, `stall`, `garbage`, `show FILE` or `flash N`, as the server explains."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(mode + "\n")

@@ -2,8 +2,9 @@
 
 It serves rtsp://127.0.0.1:PORT/live (H.264, 320×240, 25 frames/s): a bright square that moves by 4 pixels a frame on
 dim noise. Lines on standard input steer it: `freeze` sends the same picture from now on, `stall` sends none and keeps
-the connection, `garbage` sends noise in the place of H.264, `move` goes on. It says `ready` when it can be asked. Where
-a user and a password follow the port, they are asked for.
+the connection, `garbage` sends noise in the place of H.264, `move` goes on. `show FILE` puts a picture in the square's
+place, 320×240 gray bytes, and `flash N` makes the next N pictures brighter. It says `ready` when it can be asked, and
+`spoilt` when two seconds of garbage are on their way. Where a user and a password follow the port, they are asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 
 import gi
 
@@ -27,6 +29,8 @@ PIPELINE = (
     "identity name=coded ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 NOISE = os.urandom(WIDTH * HEIGHT * 2)
+STRIP = 8 * WIDTH  # of a picture that is shown so much stays noise: the very same picture would be a frozen camera
+BRIGHTER = bytes(min(255, value + 80) for value in range(256))
 
 
 class Camera:
@@ -35,11 +39,18 @@ class Camera:
     def __init__(self) -> None:
         self.mode = "move"
         self.number = 0
+        self.shown = b""
+        self.flashes = 0
+        self.spoilt = 0
 
     def picture(self) -> bytes:
         """One gray picture."""
         start = (self.number * 977) % (WIDTH * HEIGHT)
-        rows = bytearray(byte >> 3 for byte in NOISE[start : start + WIDTH * HEIGHT])
+        rows = bytearray(byte >> 3 for byte in NOISE[start : start + (STRIP if self.shown else WIDTH * HEIGHT)])
+        if self.shown:
+            shown = self.shown.translate(BRIGHTER) if self.flashes > 0 else self.shown
+            self.flashes -= 1
+            return bytes(rows) + shown[STRIP:]
         left = (self.number * 4) % (WIDTH - 64)
         for row in range(88, 152):
             rows[row * WIDTH + left : row * WIDTH + left + 64] = b"\xe0" * 64
@@ -68,6 +79,9 @@ class Camera:
             size = buffer.get_size()
             if size > 8:
                 buffer.fill(5, os.urandom(size - 5))
+            self.spoilt += 1
+            if self.spoilt == 2 * FPS:
+                print("spoilt", flush=True)
         return Gst.PadProbeReturn.OK
 
 
@@ -107,7 +121,13 @@ def main() -> None:
 
     def obey() -> None:
         for line in sys.stdin:
-            camera.mode = line.strip()
+            order, _, value = line.strip().partition(" ")
+            if order == "show":
+                camera.shown = Path(value).read_bytes()
+            elif order == "flash":
+                camera.flashes = int(value)
+            else:
+                camera.mode = order
         loop.quit()
 
     threading.Thread(target=obey, daemon=True).start()

@@ -160,6 +160,7 @@ def test_behind_a_frame_that_broke_the_face_is_the_same(model: Counting, picture
     step = loop.step(Frame(picture, 4, 0.16, 0.16, "front"))
     assert [face.track for face in step.faces] == [1]
 
+
 def test_who_is_overdue_leaves_though_no_frame_comes(model: Counting, picture: np.ndarray) -> None:
     loop = a_loop(model, track={"keep": 2.0})
     assert loop.lapse("front", 9.0, 9.0) == [], "a camera of which no frame has come"
