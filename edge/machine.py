@@ -172,6 +172,15 @@ def peak_memory() -> float | None:
     return peak
 
 
+def available_memory(root: Path = ROOT) -> float | None:
+    """Return how much memory a new program can have without anything being swapped out, MiB; None where it is not told.
+
+    Source: MemAvailable in proc_meminfo(5).
+    """
+    stated = re.search(r"^MemAvailable:\s*([0-9]+) kB", _text(root / "proc/meminfo") or "", re.MULTILINE)
+    return int(stated[1]) / 1024 if stated else None
+
+
 def processor(root: Path = ROOT) -> str:
     """Return the processor's name, as `AMD EPYC`, or board and core: `Raspberry Pi 4 Model B Rev 1.4, Cortex-A72`."""
     lines = (_text(root / "proc/cpuinfo") or "").splitlines()

@@ -18,6 +18,7 @@ from edge.detect.fallback import Fallback
 from edge.draw import Drawing
 from edge.errors import EdgeError, InputError, first_line
 from edge.events import Event, EventMaker, new_stream
+from edge.host.fit import Fit
 from edge.host.health import CameraStats, DetectorUse, ModelUse, QueueStats
 from edge.host.keeper import Keeper
 from edge.host.logs import Log
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_FAILED = 50
 """So many frames of a camera in a row on which something broke, or so many kinds of it, end the run."""
+
+SHIPS = "it ships with the kit"
 
 LOOK_SECONDS = 0.5
 """How often the loop looks whether it shall stop while no frame comes."""
@@ -132,7 +135,7 @@ class Runner:
         """Process frames until the sources end, the count is reached, or `stop` is set; return what was seen."""
         config = self.config
         live = any(camera.live for camera in config.camera)
-        classifier, why = self._classifier()
+        classifier, threads, why = self._classifier()
         detector = load_configured(config.detect, live=live, say=self._warn)
         stream = new_stream()
         loop = Loop(detector, classifier, EventMaker(config.device, stream, classifier.info.id, clock_state()), config)
@@ -144,7 +147,7 @@ class Runner:
                 open_cameras(config.camera, say=self._log, on_state=self._state, fail_fast=self._fail_fast)
             )
             drawing = self._drawing(stack, cameras)
-            keeper = stack.enter_context(self._keeper(cameras, detector, classifier, why))
+            keeper = stack.enter_context(self._keeper(cameras, detector, classifier, threads, why))
             if self._open_aim is not None:
                 self._aim = self._open_aim([camera.name for camera in config.camera])
                 stack.callback(self._aim.close)
@@ -168,16 +171,16 @@ class Runner:
             self.summary.broken = cameras.broken
         return self.summary
 
-    def _classifier(self) -> tuple[Classifier, str | None]:
-        """Load the model that is named, else what `edge bench --save` chose for this device, else what ships.
+    def _classifier(self) -> tuple[Classifier, int, str | None]:
+        """Load the model that is named, else what was measured as the fastest on this device, else what ships.
 
         Returns:
-            the model, and why it is this one where nobody named it.
+            the model, its threads, and why it is this one where nobody named it.
         """
         named, threads = self.config.model, self.config.classify.threads
         if named is None and (chosen := load_chosen(self._log, threads)):
-            return chosen, "edge bench --save found it the fastest on this device"
-        return load_model(named, threads=threads or 1), None if named else "it ships with the kit"
+            return *chosen, "it was measured as the fastest on this device"
+        return load_model(named, threads=threads or 1), threads or 1, None if named else SHIPS
 
     def _steps(self, cameras: Cameras, loop: Loop, keeper: Keeper, live: bool) -> Iterator[Step]:
         """Yield what each frame gives, as fast as the limits allow; a step's deadline runs until the next is asked."""
@@ -269,10 +272,17 @@ class Runner:
         stack.callback(drawing.close)
         return drawing
 
-    def _keeper(self, cameras: Cameras, detector: Detector, classifier: Classifier, why: str | None) -> Keeper:
+    def _keeper(
+        self, cameras: Cameras, detector: Detector, classifier: Classifier, threads: int, why: str | None
+    ) -> Keeper:
         """Return what keeps this run well."""
-        info, threads, publisher = classifier.info, self.config.classify.threads or 1, self._output.publisher
-        model = ModelUse(info.id, classifier.runtime, info.precision, threads, why)
+        info, publisher = classifier.info, self._output.publisher
+        live, after = any(camera.live for camera in self.config.camera), self.config.classify.fit_after
+        fit = Fit(after, log=self._log) if live and after and why == SHIPS else None
+
+        def model() -> ModelUse:
+            reason = why if fit is None else f"{why}; {fit.standing}"
+            return ModelUse(info.id, classifier.runtime, info.precision, threads, reason)
 
         def in_use() -> DetectorUse:
             switches = detector.switches if isinstance(detector, Fallback) else []
@@ -290,8 +300,8 @@ class Runner:
             }
 
         return Keeper(
-            self.config, self._log, cameras=captured, detector=in_use, model=lambda: model,
-            queue=queue if publisher is not None else None, limit=cameras.limit,
+            self.config, self._log, cameras=captured, detector=in_use, model=model,
+            queue=queue if publisher is not None else None, limit=cameras.limit, fit=fit,
             tell=publisher.health if publisher is not None else lambda message: None,
         )  # fmt: skip
 

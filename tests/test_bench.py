@@ -377,8 +377,8 @@ def choice(**different: Any) -> Choice:
 def chosen(threads: int | None = None) -> tuple[str | None, list[str]]:
     """Return which model is loaded by choice, and what is said."""
     said: list[str] = []
-    model = load_chosen(said.append, threads)
-    return (model.info.id if model else None), said
+    loaded = load_chosen(said.append, threads)
+    return (loaded[0].info.id if loaded else None), said
 
 
 def test_no_choice_says_nothing() -> None:

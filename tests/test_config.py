@@ -49,6 +49,7 @@ def test_all_keys(tmp_path: Path) -> None:
         [classify]
         threads = 2
         flip = true
+        fit_after = 0
         [track]
         overlap = 0.4
         keep = 2
@@ -79,6 +80,7 @@ def test_all_keys(tmp_path: Path) -> None:
     assert (config.detect.yunet_model, config.detect.budget_ms) == ("yunet.onnx", 50.0)
     assert config.track.keep == 2.0
     assert config.classify.flip
+    assert config.classify.fit_after == 0
     assert config.quality == QualityConfig(30.0, 0.2, 0.5)
     assert config.smooth == SmoothConfig(1.0, 0.2)
     assert config.publish == PublishConfig("interval", 2.0, True)
@@ -100,6 +102,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[detect]\nbudget_ms = 0.5", "detect.budget_ms is 0.5: it must lie from 1 to 60000"),
         ("[track]\noverlap = 1.5", "track.overlap is 1.5"),
         ("[track]\nkeep = nan", "track.keep is nan"),
+        ("[classify]\nfit_after = -1", "classify.fit_after is -1: it must lie from 0 to 86400"),
         ("[classify]\nflip = 1", '"classify.flip" is 1: expected true or false'),
         ("[quality]\nmin_side = -1", "quality.min_side is -1: it must lie from 0 to 10000"),
         ("[quality]\nsharpness = 2", "quality.sharpness is 2: it must lie from 0 to 1"),

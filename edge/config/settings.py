@@ -121,11 +121,15 @@ class ClassifyConfig:
     """How often each face is read, times a second at most; 0 reads it in every frame."""
     flip: bool = False
     """Whether each face is read twice, as it is and mirrored: twice the time."""
+    fit_after: float = 60.0
+    """Seconds of steady pictures after which a run of live cameras on a device that was never measured finds out, once
+    and beside the loop, which runtime, precision and threads are fastest; the next start takes them. 0 never does."""
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             _within("classify.threads", self.threads, 1, MOST_THREADS)
         _within("classify.rate", self.rate, 0, 1000)
+        _within("classify.fit_after", self.fit_after, 0, 86_400)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from edge.config import Config
+from edge.host.fit import LOOK_EVERY, Fit
 from edge.host.governor import Governor
 from edge.host.health import CameraStats, DetectorUse, Health, ModelUse, QueueStats
 from edge.host.logs import Log
@@ -31,6 +32,7 @@ class Keeper:
         queue: tells of the events on their way; None where no broker is named.
         tell: takes a health message, every `health.every` seconds.
         limit: takes the frames a second that each live camera may have, None for all, when that changes.
+        fit: measures this device, where that is to be done.
 
     Raises:
         InputError: metrics cannot be served.
@@ -47,8 +49,10 @@ class Keeper:
         queue: Callable[[], QueueStats] | None,
         tell: Callable[[Mapping[str, Any]], None],
         limit: Callable[[float | None], None],
+        fit: Fit | None = None,
     ) -> None:
         self._log, self._tell, self._limit = log, tell, limit
+        self._cameras, self._fit = cameras, fit
         self._notifier = Notifier()
         self._watchdog = Watchdog(self._notifier, log=lambda text: log(text, level="error"))
         self.loop = self._watchdog.stage("loop", FRAME_DEADLINE)
@@ -58,11 +62,13 @@ class Keeper:
             pace=lambda: (self.governor.fps, self.governor.why), stuck=self._watchdog.stuck,
             restarts=count_restart(), every=config.health.every,
         )  # fmt: skip
-        self._rounds = Rounds(
+        rounds = [
             Round("a look at the heat", HEAT_EVERY, self._look),
             Round("a health message", config.health.every, self._say_health),
-            log=lambda text: log(text, level="warning"),
-        )
+        ]
+        if fit is not None:
+            rounds.append(Round("measuring the device", LOOK_EVERY, self._measure))
+        self._rounds = Rounds(*rounds, log=lambda text: log(text, level="warning"))
         self._config, self._stack = config, ExitStack()
 
     def __enter__(self) -> Keeper:
@@ -76,6 +82,8 @@ class Keeper:
             self._limit(self.governor.fps)
             stack.callback(self._watchdog.close)
             self._watchdog.start()
+            if self._fit is not None:
+                stack.callback(self._fit.close)
             stack.callback(self._rounds.close)
             self._rounds.start()
             stack.callback(self._notifier.stopping)
@@ -104,6 +112,13 @@ class Keeper:
         self.governor.look()
         if self.governor.fps != before:
             self._limit(self.governor.fps)
+
+    def _measure(self) -> None:
+        assert self._fit is not None
+        stuck = ", ".join(self._watchdog.stuck(time.monotonic()))
+        limited = "[limits] max_cpu keeps the processor free" if self.governor.limits.max_cpu is not None else None
+        strained = f"{stuck} is stuck" if stuck else self.governor.why or limited
+        self._fit.look(any(camera.state == "running" for camera in self._cameras().values()), strained)
 
     def _say_health(self) -> None:
         self._tell(self.message())

@@ -28,6 +28,7 @@ __all__ = [
     "Bench",
     "Row",
     "bench",
+    "choice_of",
     "choose",
     "describe_machine",
     "measure",
@@ -246,9 +247,14 @@ def choose(rows: Sequence[Row]) -> Row | None:
 
 def save_choice(row: Row) -> Path:
     """Store a row as what `edge run` takes from now on; return the file."""
+    return write_choice(choice_of(row))
+
+
+def choice_of(row: Row) -> Choice:
+    """Return a row as what is stored of it, measured at this moment."""
     moment = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
     file = str(Path(row.file).resolve())
-    return write_choice(Choice(file, row.sha256, row.runtime, row.threads, processor(), round(row.p50_ms, 3), moment))
+    return Choice(file, row.sha256, row.runtime, row.threads, processor(), round(row.p50_ms, 3), moment)
 
 
 def shipped() -> list[Path]:

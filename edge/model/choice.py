@@ -93,12 +93,15 @@ def read_choice() -> Choice | None:
     return Choice(**values)
 
 
-def load_chosen(log: Callable[[str], None], threads: int | None = None) -> Classifier | None:
+def load_chosen(log: Callable[[str], None], threads: int | None = None) -> tuple[Classifier, int] | None:
     """Load what was chosen on this device; None where nothing was, or where it does not hold any more.
 
     Args:
         log: takes one line that says what was taken, or why the choice does not hold.
         threads: processor threads; None for those that were chosen.
+
+    Returns:
+        the model, and the threads that it has.
     """
     try:
         choice = read_choice()
@@ -117,4 +120,4 @@ def load_chosen(log: Callable[[str], None], threads: int | None = None) -> Class
         log(f"what edge bench chose does not hold: {error}; taking the model that ships ({ANEW})")
         return None
     log(f"model {model.info.id} in {model.runtime}, threads {threads or choice.threads}: what edge bench chose")
-    return model
+    return model, threads or choice.threads

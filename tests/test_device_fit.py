@@ -1,0 +1,282 @@
+"""Fit to the device: a first live run measures once, beside the loop, and the next start takes what was fastest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mosquitto import PATIENCE, Lines, Listener, Mosquitto
+from notify import systemd
+from rtsp import RtspCamera
+
+from edge.broker import BrokerAddress
+from edge.host.fit import LONGEST, NEEDED_MIB, Fit
+from edge.machine import available_memory
+from edge.model import load_model
+from edge.model.choice import read_choice
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix processes and priorities")
+
+FED_WITHIN = 4.0
+"""systemd's patience with the watchdog, seconds."""
+
+SLEEPS = "import subprocess, sys, os; os.setpgid(0, 0); print(subprocess.Popen(['sleep', '600']).pid, flush=True); "
+"""A program that is a group of its own with a process of its own."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A device that was never measured."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("EMOTION_EDGE_HOME", str(folder))
+    return folder
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_fit(code: str, **options: Any) -> tuple[Fit, Clock, Lines]:
+    """A measurement by a program of the test's, due after 5 s."""
+    clock, said = Clock(), Lines()
+    return Fit(5.0, log=said, command=[sys.executable, "-c", code], clock=clock, **options), clock, said
+
+
+def begin(fit: Fit, clock: Clock) -> subprocess.Popen[str]:
+    """Bring it to the start of its process."""
+    fit.look(True, None)
+    clock.now += 5
+    fit.look(True, None)
+    assert fit._process is not None
+    return fit._process
+
+
+def ended(process: subprocess.Popen[str], fit: Fit) -> None:
+    """Wait for the process to end, and let it be seen."""
+    process.wait(PATIENCE)
+    fit.look(True, None)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that are not gone."""
+    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+
+
+# In a real run
+
+
+CONFIG = """
+device = "d"
+[mqtt]
+broker = "mqtt://127.0.0.1:{port}/p"
+[health]
+every = 1
+[limits]
+max_fps = 2
+[classify]
+fit_after = {after}
+[[camera]]
+source = "{url}"
+name = "door"
+"""
+
+
+@pytest.mark.parametrize("after", [1, 0])
+def test_a_first_run_measures_once_and_the_next_takes_it(
+    after: int, rtsp: RtspCamera, broker: Mosquitto, listen: Callable[..., Listener], home: Path, portrait: Path
+) -> None:
+    """The watchdog is fed meanwhile, and the process is gone afterwards; with 0 nothing of it happens."""
+    seen = listen(BrokerAddress("127.0.0.1", broker.port, "p"))
+    home.mkdir()
+    path = home / "edge.toml"
+    path.write_text(CONFIG.format(port=broker.port, url=rtsp.url, after=after))
+    command = [sys.executable, "-m", "edge.cli", "run", "--config", str(path)]
+
+    def reasons() -> list[str]:
+        return [json.loads(message)["model"]["reason"] for message in seen.of("d/health")]
+
+    def until(part: str) -> None:
+        with seen._changed:
+            assert seen._changed.wait_for(lambda: part in "".join(reasons()[-1:]), 8 * PATIENCE), reasons()
+
+    with systemd(FED_WITHIN) as notify:
+        environment = {**os.environ, **notify.environ}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                if after:
+                    until("this device is being measured")
+                    (child,) = children(process.pid)
+                    assert os.getpriority(os.PRIO_PROCESS, child) == 19
+                    until("the next start takes it")
+                    assert children(process.pid) == []
+                else:
+                    with seen._changed:
+                        assert seen._changed.wait_for(lambda: len(reasons()) >= 4, 2 * PATIENCE)
+                    assert set(reasons()) == {"it ships with the kit"}
+            finally:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+        assert notify.longest_hunger() <= FED_WITHIN, notify.heard
+    if not after:
+        assert read_choice() is None
+        return
+    assert said.count("this device is measured: ") == 1
+    choice = read_choice()
+    assert choice is not None
+    assert (choice.sha256, choice.runtime) == (load_model().info.sha256, load_model().runtime)
+    assert sorted(path.name for path in home.iterdir()) == ["choice.json", "edge.toml"]
+    after_that = [sys.executable, "-m", "edge.cli", "run", "--source", str(portrait)]
+    done = subprocess.run(after_that, capture_output=True, text=True, timeout=60, check=False)
+    assert f"threads {choice.threads}: what edge bench chose" in done.stderr
+
+
+def test_who_measures_ends_with_who_asked() -> None:
+    command = [sys.executable, "-m", "edge.measure.fit"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        said, _ = process.communicate(timeout=2 * PATIENCE)
+    assert (process.returncode, said) == (-signal.SIGKILL, b"")
+
+
+# When it begins, and what ends it
+
+
+def test_it_begins_after_steady_running_alone() -> None:
+    fit, clock, said = a_fit("")
+    for steady, strained in ((True, None), (False, None), (True, None), (True, "the processor has 81 °C")):
+        fit.look(steady, strained)
+        clock.now += 4.9
+    assert fit.standing == "this device is not measured yet: the processor has 81 °C"
+    fit.look(True, None)
+    clock.now += 4.9
+    fit.look(True, None)
+    assert (fit._process, fit.standing, said.lines) == (None, "this device is not measured yet", [])
+    clock.now += 0.1
+    fit.look(True, None)
+    assert fit._process is not None
+    assert fit.standing == "this device is being measured"
+    fit.close()
+
+
+@pytest.mark.parametrize("how", ["strained", "too long", "close"])
+def test_a_process_that_must_go_goes_with_all_it_has_started(how: str, home: Path) -> None:
+    fit, clock, said = a_fit(SLEEPS + "sys.stdin.read()")
+    process = begin(fit, clock)
+    assert process.stdout is not None
+    grandchild = int(process.stdout.readline())
+    if how == "strained":
+        fit.look(True, "loop is stuck")
+        assert said.lines[-1] == fit.standing == "this device is not measured: loop is stuck"
+    elif how == "too long":
+        clock.now += LONGEST + 1
+        fit.look(True, None)
+        assert said.lines[-1] == "this device is not measured: it takes longer than 900 s"
+    else:
+        fit.close()
+    assert process.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE
+    while not _gone(grandchild):  # another's child gives no event to wait for
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # What was no fault of its own is tried again by the next run.
+    assert (home / "fit.json").exists() == (how == "too long")
+    lines = len(said.lines)
+    fit.look(True, None)
+    assert len(said.lines) == lines
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process has ended: init may take a moment to bury it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except FileNotFoundError:
+        return True
+
+
+# What it does not take
+
+
+def test_too_little_memory(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:  500000 kB\nMemAvailable:   102400 kB\n")
+    fit, clock, said = a_fit("", root=tmp_path)
+    fit.look(True, None)
+    clock.now += 5
+    fit.look(True, None)
+    wanted = f"this device is not measured: 100 MiB of memory are free, it wants {NEEDED_MIB:.0f}"
+    assert (said.lines, fit.standing, fit._process) == ([wanted], wanted, None)
+    assert not (home / "fit.json").exists()
+
+
+def test_memory_that_is_available(tmp_path: Path) -> None:
+    assert available_memory(tmp_path) is None
+    if Path("/proc/meminfo").exists():
+        assert (available_memory() or 0) > 0
+
+
+def test_no_place_to_keep_the_result(home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    fit, clock, said = a_fit("")
+    fit.look(True, None)
+    clock.now += 5
+    fit.look(True, None)
+    assert fit._process is None
+    assert f"this device is not measured: {home}: cannot be written" in said.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "the process that measures ended with code -9"),
+        ('print(\'{"error": "no runtime"}\')', "this device is not measured: no runtime"),
+        ("print('nonsense')", "the process that measures ended with code 0"),
+    ],
+)
+def test_a_try_in_vain_is_not_made_again(code: str, says: str) -> None:
+    """A device that fails under the load would else fail at every start."""
+    fit, clock, said = a_fit(code)
+    ended(begin(fit, clock), fit)
+    assert says in said.wait("not measured")
+    again, clock, said = a_fit(code)
+    again.look(True, None)
+    clock.now += 5
+    again.look(True, None)
+    assert again._process is None
+    assert "did not come to its end; measure with" in said.lines[0]
+
+
+def test_a_processor_without_time_for_it_is_asked_again_later(home: Path) -> None:
+    fit, clock, said = a_fit("print('{\"busy\": 0.1}')")
+    ended(begin(fit, clock), fit)
+    assert fit.standing == "this device is not measured yet: the processor had no time for it"
+    assert not (home / "fit.json").exists()
+    for seconds in (0, 9.9):
+        clock.now += seconds
+        fit.look(True, None)
+        assert fit._process is None
+    clock.now += 0.1
+    fit.look(True, None)
+    assert fit._process is not None, "twice as long as before"
+    assert len(said.lines) == 1, "it is said once"
+    fit.close()
+
+
+def test_a_process_that_is_told_to_end_is_tried_again(home: Path) -> None:
+    """As systemd tells every process of a service that stops."""
+    fit, clock, said = a_fit("import os; os.kill(os.getpid(), 15)")
+    ended(begin(fit, clock), fit)
+    assert "was told to end" in said.lines[-1]
+    assert list(home.iterdir()) == []
