@@ -31,10 +31,11 @@ from edge.loop import Loop
 from edge.model import load_model
 from edge.publish import Publisher, open_publisher
 from edge.session import open_session
-from edge.track import iou
-from edge.values import Face, Frame
+from edge.values import Frame
+from scripts.bench.given_up import loss
 from scripts.bench.machine import write
 from scripts.bench.mosquitto import mosquitto
+from scripts.bench.ways import MIN_FACE, Seen, Way, loop, seeds, xception
 
 CLIPS = (
     "WolfgangLanger_Pexels.mp4",
@@ -42,23 +43,11 @@ CLIPS = (
     "face-demographics-walking-and-pause.gif",
     "head-pose-face-detection-female-and-male.gif",
 )
-SIZE, MIN_FACE = (640, 480), 40
+SIZE = (640, 480)
 LEAST_GAIN, LEAST_GAIN_FIVE, MOST_P95 = 10.0, 6.0, 0.25
 BOUNDS = {"found": 0.99, "iou_median": 0.85, "landmarks_median": 0.06, "same_label": 0.95, "ghosts": 0.01}
 LEAVE_SECONDS = 0.5
 FIVE = "five faces that move"
-
-
-@dataclass
-class Seen:
-    """What a row said of one frame: faces, labels and the tracks that left."""
-
-    faces: list[Face]
-    labels: list[str | None]
-    left: int = 0
-
-
-Way = Callable[[Frame, Publisher], Seen]
 
 
 @dataclass
@@ -122,66 +111,6 @@ def all_rows() -> list[Row]:
     if "blazeface" in DETECTORS:
         rows.insert(3, Row("BlazeFace on every frame", lambda: loop("blazeface", exact)))
     return rows
-
-
-def seeds(classify: Callable[[np.ndarray], np.ndarray]) -> Way:
-    """Detection by facenet-pytorch on every frame, each face cut out and classified."""
-    import torch
-
-    from scripts.bench.mtcnn import Facenet
-
-    torch.set_num_threads(1)
-    detector, info, seq = Facenet(MIN_FACE), load_model(None).info, iter(range(10**9))
-
-    def way(frame: Frame, publisher: Publisher) -> Seen:
-        faces = detector.detect(cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB))
-        crops = [align(frame.image, face.box, np.full((5, 2), np.nan), info.crop) for face in faces]
-        scores = classify(np.stack(crops)) if crops else np.zeros((0, len(info.labels)))
-        for face, row in zip(faces, scores, strict=True):
-            said = {"seq": next(seq), "box": face.box.round(1).tolist(), "emotion": info.labels[int(row.argmax())]}
-            publisher.event(frame.camera, json.dumps(said | {"scores": row.round(4).tolist()}))
-        return Seen(faces, [info.labels[int(row.argmax())] for row in scores])
-
-    return way
-
-
-def xception() -> Callable[[np.ndarray], np.ndarray]:
-    """Xception in float at 96x96 on ONNX Runtime, untrained: only its time is used."""
-    import torch
-
-    from train.networks import build
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "xception.onnx"
-        network = build("xception", 7).eval()
-        torch.onnx.export(network, (torch.zeros(1, 3, 96, 96),), str(path), dynamo=False, opset_version=17,
-                          input_names=["input"], dynamic_axes={"input": {0: "n"}})  # fmt: skip
-        session = open_session(path.read_bytes(), "xception", 1)
-
-    def classify(crops: np.ndarray) -> np.ndarray:
-        scores = session.run(None, {"input": crops.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1})[0]
-        exponents: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return exponents / exponents.sum(axis=1, keepdims=True)
-
-    return classify
-
-
-def loop(name: str, config: Config) -> Way:
-    """The frame loop of `edge run`."""
-    model = load_model(None)
-    steps = Loop(
-        load_detector(name, min_face=MIN_FACE), model, EventMaker("bench", new_stream(), model.info.id), config
-    )
-
-    def way(frame: Frame, publisher: Publisher) -> Seen:
-        step = steps.step(frame)
-        for event in step.events:
-            publisher.event(frame.camera, event.to_json())
-        return Seen(
-            step.faces, [emotion.label for emotion in step.emotions], sum(e.type == "leave" for e in step.events)
-        )
-
-    return way
 
 
 def play(row: Row, name: str, path: Path, publisher: Publisher) -> None:
@@ -251,52 +180,6 @@ def _spread(values: list[float]) -> dict[str, float]:
         key: round(float(v), 2)
         for key, v in (("median", np.median(values)), ("least", min(values)), ("most", max(values)))
     }
-
-
-def loss(seeds: list[Seen], exact: list[Seen], ours: list[Seen], fps: float) -> dict[str, Any]:
-    """Return what following gave up: against the seeds' faces, and against detection on every frame."""
-    wanted = sum(len(seen.faces) for seen in seeds)
-    found = sum(len(_pairs(a.faces, b.faces)) for a, b in zip(seeds, ours, strict=True))
-    overlaps, errors, same = [], [], []
-    ghosts = 0
-    for truth, seen in zip(exact, ours, strict=True):
-        pairs = _pairs(truth.faces, seen.faces)
-        ghosts += len(pairs) < len(seen.faces)
-        for i, j, overlap in pairs:
-            marks = truth.faces[i].landmarks
-            apart = np.linalg.norm(marks - seen.faces[j].landmarks, axis=1).mean()
-            overlaps.append(overlap)
-            errors.append(float(apart / np.linalg.norm(marks[0] - marks[1])))
-            same.append(truth.labels[i] == seen.labels[j])
-    leaves = []
-    for index, seen in enumerate(ours):
-        if seen.left:
-            last = max((i for i in range(index) if len(seeds[i].faces) > len(seeds[index].faces)), default=index)
-            leaves.append(round((index - last) / fps, 3))
-    return {
-        "found": round(found / wanted, 4) if wanted else None, "faces": wanted,
-        "iou_median": _middle(overlaps), "iou_p5": _middle(overlaps, 5),
-        "landmarks_median": _middle(errors), "landmarks_p95": _middle(errors, 95),
-        "same_label": round(float(np.mean(same)), 4) if same else None,
-        "ghosts": round(ghosts / len(ours), 4), "leave_s": leaves,
-    }  # fmt: skip
-
-
-def _pairs(truth: list[Face], seen: list[Face]) -> list[tuple[int, int, float]]:
-    """Pair faces one to one by overlap, 0.4 at least."""
-    if not truth or not seen:
-        return []
-    table = iou(np.stack([face.box for face in truth]), np.stack([face.box for face in seen]))
-    pairs: list[tuple[int, int, float]] = []
-    while table.max() >= 0.4:
-        i, j = np.unravel_index(int(table.argmax()), table.shape)
-        pairs.append((int(i), int(j), float(table[i, j])))
-        table[i], table[:, j] = -1, -1
-    return pairs
-
-
-def _middle(values: list[float], percent: float = 50) -> float | None:
-    return round(float(np.percentile(values, percent)), 4) if values else None
 
 
 def steps(clip: Path) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,12 +15,14 @@ import jsonschema
 from edge.events import schema
 
 COVERS = ["edge/**/*.py", "edge/events/*.json", "edge/models/*.onnx", "edge/models/mtcnn/*.onnx"]
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
 EDGE = [sys.executable, "-m", "edge.cli"]
 
 
 def prove() -> dict[str, Any]:
     """Return the figures; raise when one is out of its bounds."""
+    sys.path.insert(0, str(ROOT))
     if not DATA.is_dir():
         raise SystemExit("prove feed: it needs the real clips in ../shared/data, which is not here")
     clips = DATA / "clips"
@@ -46,42 +47,23 @@ def prove() -> dict[str, Any]:
 
 def through_mosquitto(clip: Path, folder: Path) -> dict[str, Any]:
     """Publish a clip's events; hold what mosquitto_sub gets against what --stdout printed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (folder / "mosquitto.conf").write_text(f"user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n")
-    server = subprocess.Popen(["mosquitto", "-c", str(folder / "mosquitto.conf")], stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stderr is not None
-        while "running" not in server.stderr.readline():
-            assert server.poll() is None, "mosquitto ended"
+    from scripts.bench.mosquitto import mosquitto
+
+    with mosquitto(folder) as broker:
         # A session that outlives its connection: the broker keeps for it what comes while nobody listens.
-        listener = ["mosquitto_sub", "-p", str(port), "-t", "emotion/wall/front/events", "-q", "1", "-c", "-i", "proof"]
+        topic = f"{broker.prefix}/wall/front/events"
+        listener = ["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-q", "1", "-c", "-i", "proof"]
         subprocess.run([*listener, "-E"], check=True, timeout=20)
-        broker = f"mqtt://127.0.0.1:{port}/emotion"
         done = run(
-            "run",
-            "--source",
-            str(clip),
-            "--stdout",
-            "--publish",
-            "every",
-            "--broker",
-            broker,
-            "--device",
-            "wall",
-            "--camera",
-            "front",
-        )
+            "run", "--source", str(clip), "--stdout", "--publish", "every",
+            "--broker", f"mqtt://127.0.0.1:{broker.port}/{broker.prefix}", "--device", "wall", "--camera", "front",
+        )  # fmt: skip
         printed = done.stdout.splitlines()
         # One more than were printed is asked for, so that a message too many is seen.
         count = str(len(printed) + 1)
         heard = subprocess.run(
             [*listener, "-C", count, "-W", "3"], capture_output=True, text=True, check=False, timeout=60
         )
-    finally:
-        server.terminate()
-        server.communicate()
     received = heard.stdout.splitlines()
     assert received == printed, f"{len(received)} received, {len(printed)} printed"
     seen = events(done.stdout)
