@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from edge.cli import call
 from edge.config import CameraConfig, Config, load_config
 from edge.config import text as config_text
-from edge.config.text import REQUIRED, keys_of, template, toml
+from edge.config.settings import EXAMPLE
+from edge.config.text import REQUIRED, Key, keys_of, template, toml
 
 
 def uncommented(text: str) -> str:
@@ -21,7 +23,7 @@ def uncommented(text: str) -> str:
     in_array = False
     for block in text.split("\n\n"):
         in_array = "[[" in block or (in_array and "\n[" not in block)
-        left = in_array or "Not set." in block.replace("\n# ", " ")
+        left = in_array or "Not set; an example:" in block.replace("\n# ", " ")
         kept.append(block if left else re.sub(r"(?m)^#(?=\w+ = )", "", block))
     return "\n\n".join(kept)
 
@@ -60,6 +62,63 @@ def test_what_is_set_stands_uncommented(tmp_path: Path) -> None:
     assert template(settings).count("\n[[camera]]\n") == 2
 
 
+def unset(kind: Any, table: str = "", *, array: bool = False) -> list[tuple[str, bool, Key]]:
+    """Every key whose line in the template is an example: its table, whether that is an array, and the key."""
+    found = [] if table == "" and array else [(table, array, key) for key in keys_of(kind) if key.example is not None]
+    for key in keys_of(kind):
+        if key.table:
+            found += unset(key.kind, key.name, array=key.table == "[[]]")
+    return found
+
+
+TOGETHER = {"width": "height", "height": "width", "password_file": "username", "ca_file": "broker"}
+"""What a key is not set without."""
+
+NETWORK = {"username", "password_file"}
+"""Keys of a camera that is a URL."""
+
+
+def test_every_key_without_a_default_has_an_example_of_its_own() -> None:
+    def look(kind: Any) -> None:
+        for key in keys_of(kind):
+            if key.table:
+                look(key.kind)
+            else:
+                assert (key.example is not None) == (key.default in (None, REQUIRED)), key.name
+
+    look(Config)
+    assert "null" not in template()
+    assert not re.search(r'(?m)^#\w+ = ("")?$', template())
+    assert len(unset(Config)) > 12
+
+
+@pytest.mark.parametrize("place", unset(Config), ids=lambda place: f"{place[0]}.{place[2].name}".lstrip("."))
+def test_an_example_without_its_hash_passes_the_check(
+    place: tuple[str, bool, Key], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Line by line as a reader would, with what a key is not set without, and with a camera."""
+    table, array, key = place
+    wanted = {key.name, TOGETHER.get(key.name, key.name)}
+    lines, here = [], ""
+    for line in template().splitlines():
+        if header := re.fullmatch(r"#?(\[+)([\w.]+)\]+", line):
+            here, line = header[2], line.removeprefix("#")
+        name = re.match(r"#(\w+) = ", line)
+        if here == "camera" and name and name[1] == "source":
+            line = '#source = "rtsp://192.0.2.7/1"' if table == "camera" and wanted & NETWORK else line
+            line = line.removeprefix("#")
+        elif name and here == table and name[1] in wanted:
+            line = line.removeprefix("#")
+        lines.append(line)
+    path = tmp_path / "edge.toml"
+    path.write_text("\n".join(lines) + "\n")
+    assert call(["config", "check", str(path)]) == 0, capfd.readouterr().err
+    assert "nothing is wrong with it" in capfd.readouterr().err
+    config: Any = load_config(path)
+    held = config if not table else getattr(config, table)[0] if array else getattr(config, table)
+    assert getattr(held, key.name) == key.example
+
+
 @dataclass(frozen=True)
 class Inner:
     """Of one kind each."""
@@ -69,7 +128,7 @@ class Inner:
     share: float = 0.5
     """A share,
     told in two lines."""
-    name: str | None = None
+    name: str | None = field(default=None, metadata={EXAMPLE: "hall"})
     """Not set."""
 
 
@@ -94,6 +153,7 @@ def test_new_keys_and_tables_show_up_by_themselves() -> None:
     assert "# Has to be given. Must be given." in lines
     assert "# A share, told in two lines." in lines
     assert '#words = ["a", "b"]' in lines
+    assert '#name = "hall"' in lines
     assert "#[[many]]" in lines
 
 
@@ -142,6 +202,11 @@ def test_check_names_every_unknown_key_and_the_wrong_value(tmp_path: Path, capfd
         ("[detect]\ndetector = 'mtcn'", 'no detector "mtcn"'),
         ("device = 'a/b'", 'device name "a/b"'),
         ("[[camera]]\nsource = '0'\nname = 'a+b'", 'camera name "a+b"'),
+        ("[mqtt]\nbroker = 'mqtt://bob@a'\nusername = 'bob'", "a URL must not hold a user or password"),
+        ("[[camera]]\nsource = 'rtsp://bob:x@h/1'\nusername = 'bob'", "it holds a user, and username is set beside it"),
+        ("[[camera]]\nsource = 'rtsp://h/1'\npassword_file = 'f'", "camera.password_file is set without"),
+        ("[mqtt]\nbroker = 'mqtt://a'\npassword_file = 'f'", "mqtt.password_file is set without mqtt.username"),
+        ("[mqtt]\nbroker = 'mqtt://a'\nca_file = 'f'", "mqtt.ca_file is set, but broker mqtt://a:1883 is without TLS"),
     ],
 )
 def test_check_looks_at_names(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, says: str) -> None:
@@ -150,6 +215,25 @@ def test_check_looks_at_names(tmp_path: Path, capfd: pytest.CaptureFixture[str],
     said = capfd.readouterr().err
     assert says in said
     assert "edge.toml" in said
+
+
+def test_check_says_what_is_missing_though_nothing_is_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text("[track]\nkeep = 1\n")
+    assert call(["config", "check", str(path)]) == 0
+    said = capfd.readouterr().err
+    assert "it names no camera: add a [[camera]] table" in said
+    assert "nothing is wrong" not in said
+    path.write_text("[[camera]]\nsource = '0'\n[health]\nmetrics_port = 9105\n")
+    assert call(["config", "check", str(path)]) == 0
+    assert "nothing is wrong" in capfd.readouterr().err
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert call(["config", "check", str(path)]) == 0
+    said = capfd.readouterr().err
+    assert 'needs the package prometheus_client: pip install "emotion-edge[metrics]"' in said
+    assert "nothing is wrong" not in said
 
 
 def test_check_shows_what_is_in_force(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,25 @@ def test_what_a_configuration_names_is_tried(
     assert re.search(r"edge: \d of \d+ checks failed: .*broker", err)
 
 
+def test_metrics_without_their_package_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtimes.metrics(None).state == "skipped"
+    assert runtimes.metrics(9105).state == "ok"
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    found = runtimes.metrics(9105)
+    assert (found.state, found.todo) == ("warn", 'pip install "emotion-edge[metrics]"')
+    path = put(tmp_path, "edge.toml", "[health]\nmetrics_port = 9105\n")
+    assert found in list(examine(path))
+
+
+def test_settings_that_clash_are_said(tmp_path: Path) -> None:
+    found, config = configuration(
+        put(tmp_path, "edge.toml", "[[camera]]\nsource = 'rtsp://a:secret@h/1'\nusername = 'a'\n")
+    )
+    assert (found.state, config is not None) == ("fail", True)
+    assert "it holds a user, and username is set beside it" in found.found
+    assert "secret" not in found.found
+
+
 def test_a_configuration_that_is_wrong_does_not_end_the_examination(tmp_path: Path) -> None:
     found, config = configuration(tmp_path / "none.toml")
     assert (found.state, config) == ("fail", None)

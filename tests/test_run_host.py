@@ -182,6 +182,24 @@ def test_prometheus_may_read_it(write: Callable[..., str]) -> None:
             assert b'emotion_edge_camera_running{camera="front"}' in answer.read()
 
 
+@pytest.mark.parametrize("hindrance", ["package", "port"])
+def test_metrics_that_cannot_be_served_are_said_and_missed(
+    write: Callable[..., str], tmp_path: Path, hindrance: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import sys\nsys.modules['prometheus_client'] = None\n" if hindrance == "package" else ""
+        )
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        config = write(f"[health]\nmetrics_port = {taken.getsockname()[1]}")
+        with running("--config", config, "--max-frames", "5", env={**os.environ, "PYTHONPATH": path}) as process:
+            line = line_with(process, "the run goes on without metrics")
+            assert "5 frames" in line_with(process, "frames")
+            assert process.wait(PATIENCE) == 0
+    says = {"package": 'pip install "emotion-edge[metrics]"', "port": "cannot be listened on"}
+    assert says[hindrance] in line
+
+
 def test_the_page_for_aiming_shows_the_live_picture(write: Callable[..., str]) -> None:
     with running("--config", write(), "--aim", "1m", "--aim-address", "127.0.0.1:0") as process:
         url = re.findall(r"http://\S+/", line_with(process, "aim: the live picture is at"))[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge.config import Config, load_config
+from edge.config import load_config
 from edge.config.file import LEFT_OUT, read_tables
 from edge.errors import InputError
 from edge.terminal import printable, say
@@ -23,9 +23,10 @@ def group() -> None:
 @click.argument("file", default=DEFAULT_FILE, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def init(file: Path, force: bool) -> None:
-    """Write a configuration to FILE (default: edge.toml) with every key, its meaning and its default.
+    """Write FILE with every key, explained and commented out.
 
-    Every key stands there commented out, so that the file changes nothing until a # is taken away.
+    FILE is edge.toml unless named. Each key stands there with its default, or with an example where it has none; the
+    file changes nothing until a # is taken away.
 
     \b
     Examples:
@@ -47,9 +48,10 @@ def init(file: Path, force: bool) -> None:
 @click.argument("file", default=DEFAULT_FILE, type=click.Path(path_type=Path))
 @click.option("--show", is_flag=True, help="Print every value in force, and which of them are defaults.")
 def check(file: Path, show: bool) -> None:
-    """Check a configuration FILE (default: edge.toml): every unknown key, and the first wrong value.
+    """Find unknown keys and the first wrong value in FILE.
 
-    Ends with 0 when nothing is wrong, else with 2. What it names (cameras, broker, files) is looked at by
+    FILE is edge.toml unless named. Says also what is not wrong but missing: a camera, a package that a key needs. Ends
+    with 0 when nothing is wrong, else with 2. What it names (cameras, broker, files) is looked at by
     "edge doctor --config FILE".
 
     \b
@@ -57,13 +59,14 @@ def check(file: Path, show: bool) -> None:
       edge config check
       edge config check /etc/emotion-edge/edge.toml --show
     """
+    from edge.config.check import check_whole, remarks
     from edge.config.text import listing
 
     unknown: list[str] = []
     try:
         config = load_config(file, lenient=True, warn=unknown.append)
         try:
-            check_names(config)
+            check_whole(config)
         except InputError as error:
             raise InputError(f"configuration {file}: {error}") from None
     finally:
@@ -75,19 +78,8 @@ def check(file: Path, show: bool) -> None:
             click.echo(printable(line))
     if unknown:
         raise InputError(f"configuration {file}: {len(unknown)} unknown key{'s' * (len(unknown) > 1)}")
-    say(f"configuration {file}: nothing is wrong with it")
-
-
-def check_names(config: Config) -> None:
-    """Check what is more than a type and a range: names that must fit a topic, the broker's URL.
-
-    Raises:
-        InputError: one of them is wrong.
-    """
-    from edge.broker import check_level, parse_broker
-
-    check_level(config.device, "device name")
-    for camera in config.camera:
-        check_level(camera.name, "camera name")
-    if config.mqtt.broker is not None:
-        parse_broker(config.mqtt.broker)
+    found = list(remarks(config))
+    for line in found:
+        say(f"configuration {file}: {line}")
+    if not found:
+        say(f"configuration {file}: nothing is wrong with it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge.broker import check_level
 from edge.errors import InputError
@@ -18,6 +19,15 @@ _KINDS: dict[Kind, str] = {
 }  # fmt: skip
 
 
+EXAMPLE = "example"
+"""In a field's metadata: what a value may look like, for keys that have no default or are not set by default."""
+
+
+def _unset(example: Any) -> Any:
+    """Return a field that is not set unless the file sets it."""
+    return field(default=None, metadata={EXAMPLE: example})
+
+
 def _host() -> str:
     return socket.gethostname().split(".")[0] or "edge"
 
@@ -26,24 +36,24 @@ def _host() -> str:
 class CameraConfig:
     """A camera, `[[camera]]`."""
 
-    source: str
+    source: str = field(metadata={EXAMPLE: "0"})
     """Camera index or device, `csi`, a URL (`rtsp://…`, `http://…`), a video file, an image, or a folder of images."""
     name: str = "camera"
     """Its name in topics and events."""
-    width: int | None = None
+    width: int | None = _unset(1280)
     """Width asked of a USB or CSI camera, pixels; its own choice unless set."""
-    height: int | None = None
+    height: int | None = _unset(720)
     """Height asked of it, pixels."""
-    fps: float | None = None
+    fps: float | None = _unset(15.0)
     """Frames a second: asked of a USB or CSI camera, at most taken of a stream, and the speed at which a file plays."""
     format: str = "auto"
     """What a USB camera sends: "mjpg", "yuyv", or "auto": MJPG where uncoded pictures would not fit through USB 2."""
     frozen_after: float = 10.0
     """Seconds without a new picture, or with the very same one, after which a live camera is opened anew; 0 lets a
     picture be the same for ever."""
-    username: str | None = None
-    """User name at a camera on the network."""
-    password_file: str | None = None
+    username: str | None = _unset("edge")
+    """User name at a camera on the network, whose URL then holds none."""
+    password_file: str | None = _unset("/etc/emotion-edge/door.password")
     """File whose first line is the password for it."""
 
     def __post_init__(self) -> None:
@@ -88,7 +98,7 @@ class DetectConfig:
     """Side of the smallest face looked for, pixels; larger is faster."""
     threads: int = 1
     """Processor threads."""
-    yunet_model: str | None = None
+    yunet_model: str | None = _unset("/etc/emotion-edge/yunet.onnx")
     """YuNet's ONNX file; without one `auto` leaves YuNet out."""
     budget_ms: float = 250.0
     """What one look at a live camera may take with `auto`, milliseconds, before a faster detector takes over; 0 for no
@@ -115,7 +125,7 @@ class DetectConfig:
 class ClassifyConfig:
     """How emotions are read, `[classify]`."""
 
-    threads: int | None = None
+    threads: int | None = _unset(2)
     """Processor threads; what `edge bench --save` chose unless set, and 1 where it chose nothing."""
     rate: float = 6.0
     """How often each face is read, times a second at most; 0 reads it in every frame."""
@@ -203,13 +213,13 @@ class PublishConfig:
 class MqttConfig:
     """Where events go, `[mqtt]`."""
 
-    broker: str | None = None
+    broker: str | None = _unset("mqtts://broker.example:8883/emotion")
     """`mqtt://host:port/prefix` or `mqtts://…`; without it nothing is sent."""
-    username: str | None = None
+    username: str | None = _unset("hall")
     """User name at the broker."""
-    password_file: str | None = None
+    password_file: str | None = _unset("/etc/emotion-edge/mqtt-password")
     """File whose first line is the password; `EDGE_MQTT_PASSWORD` in the environment does as well."""
-    ca_file: str | None = None
+    ca_file: str | None = _unset("/etc/emotion-edge/ca.pem")
     """Certificate of the authority that signed the broker's, for `mqtts://`."""
 
 
@@ -219,7 +229,7 @@ class HealthConfig:
 
     every: float = 30.0
     """Seconds between two health messages."""
-    metrics_port: int | None = None
+    metrics_port: int | None = _unset(9105)
     """TCP port at which Prometheus may ask; without it there is none."""
     metrics_address: str = "127.0.0.1"
     """IP address of this device at which it may ask; 127.0.0.1 is reached from this device alone."""
@@ -240,13 +250,13 @@ class HealthConfig:
 class LimitsConfig:
     """How fast the run may go, `[limits]`."""
 
-    max_fps: float | None = None
+    max_fps: float | None = _unset(10.0)
     """Frames a second of each camera at most; all that come unless set."""
-    max_cpu: float | None = None
+    max_cpu: float | None = _unset(0.5)
     """Processor time at most, in cores: 0.5 is half of one core, 2 are two."""
     hot: float = 80.0
     """From so many °C of the processor on the frame rate is lowered."""
-    cool: float | None = None
+    cool: float | None = _unset(70.0)
     """It is raised again when the processor is down to so many °C; 10 below `hot` unless set."""
 
     def __post_init__(self) -> None:
@@ -287,7 +297,7 @@ class Config:
 
     device: str = field(default_factory=_host)
     """The device's name in topics and events; the host's name unless set."""
-    model: str | None = None
+    model: str | None = _unset("/etc/emotion-edge/mine-int8.onnx")
     """Model file; the one that ships with the kit unless set."""
     camera: tuple[CameraConfig, ...] = ()
     """The cameras."""

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import edge
 from edge.config import Config
+from edge.config.settings import EXAMPLE
 from edge.sources.names import shown
 
 WIDTH = 100
@@ -22,9 +23,6 @@ WIDTH = 100
 
 REQUIRED = object()
 """The default of a key that has none."""
-
-EXAMPLES: dict[type, str] = {str: '""', int: "1", float: "1.0", bool: "true"}
-"""What stands at a key whose default is not to be set, by its type."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Key:
         about: what it is for.
         kind: its type, without None; of a table its dataclass.
         default: its default; None where it is not set, `REQUIRED` where it must be given.
+        example: what a value may look like, where the default is none.
         table: None for a value, `[]` for a table, `[[]]` for an array of tables.
     """
 
@@ -43,6 +42,7 @@ class Key:
     about: str
     kind: Any
     default: Any
+    example: Any = None
     table: str | None = None
 
 
@@ -60,7 +60,8 @@ def template(settings: Mapping[str, Any] | None = None) -> str:
     """
     head = (
         f"# The configuration of Emotion Edge {edge.__version__}.",
-        "# A line that begins with #key shows the key's default: take the # away to set another value.",
+        "# A line that begins with #key shows the key's default, or an example where it says so: take the #",
+        "# away to set another value.",
         '# Check it with "edge config check FILE"; see what is in force with "edge config check FILE --show".',
         "",
     )
@@ -131,26 +132,25 @@ def _comment(key: Key) -> list[str]:
     """Return what a key is for, as comment lines, with what its line cannot say."""
     more = ""
     if key.table is None:
-        more = " Must be given." if key.default is REQUIRED else " Not set." if key.default is None else ""
+        more = " Must be given." if key.default is REQUIRED else " Not set; an example:" if key.default is None else ""
     text = " ".join(key.about.split()) + more
     return [f"# {line}" for line in textwrap.wrap(text, WIDTH - 2, break_long_words=False, break_on_hyphens=False)]
 
 
 def _example(key: Key) -> str:
-    if key.default is None or key.default is REQUIRED:
-        return EXAMPLES.get(key.kind, "[]" if get_origin(key.kind) in (list, tuple) else '""')
-    return toml(key.default)
+    return toml(key.example if key.default is None or key.default is REQUIRED else key.default)
 
 
 def _key(found: Field[Any], hint: Any, about: str) -> Key:
     kind = next((part for part in get_args(hint) if part is not type(None)), hint) if _may_be_none(hint) else hint
     if is_dataclass(kind):
-        return Key(found.name, about, kind, None, "[]")
+        return Key(found.name, about, kind, None, table="[]")
     if get_origin(kind) is tuple and is_dataclass(get_args(kind)[0]):
-        return Key(found.name, about, get_args(kind)[0], None, "[[]]")
+        return Key(found.name, about, get_args(kind)[0], None, table="[[]]")
     if found.default_factory is not MISSING:
         return Key(found.name, about, kind, found.default_factory())
-    return Key(found.name, about, kind, REQUIRED if found.default is MISSING else found.default)
+    default = REQUIRED if found.default is MISSING else found.default
+    return Key(found.name, about, kind, default, found.metadata.get(EXAMPLE))
 
 
 def _may_be_none(hint: Any) -> bool:

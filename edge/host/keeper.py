@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from edge.config import Config
+from edge.errors import InputError
 from edge.host.fit import LOOK_EVERY, Fit
 from edge.host.governor import Governor
 from edge.host.health import CameraStats, DetectorUse, Health, ModelUse, QueueStats
@@ -34,8 +35,7 @@ class Keeper:
         limit: takes the frames a second that each live camera may have, None for all, when that changes.
         fit: measures this device, where that is to be done.
 
-    Raises:
-        InputError: metrics cannot be served.
+    Metrics that cannot be served are said, and missed: nobody takes a device off its wall for them.
     """
 
     def __init__(
@@ -74,11 +74,7 @@ class Keeper:
     def __enter__(self) -> Keeper:
         with ExitStack() as stack:
             if self._config.health.metrics_port is not None:
-                from edge.host.metrics import Metrics
-
-                metrics = Metrics(self.message, self._config.health.metrics_port, self._config.health.metrics_address)
-                stack.callback(metrics.close)
-                self._log(f"metrics at http://{self._config.health.metrics_address}:{metrics.port}/metrics")
+                self._serve_metrics(stack, self._config.health.metrics_port, self._config.health.metrics_address)
             self._limit(self.governor.fps)
             stack.callback(self._watchdog.close)
             self._watchdog.start()
@@ -93,6 +89,17 @@ class Keeper:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def _serve_metrics(self, stack: ExitStack, port: int, address: str) -> None:
+        from edge.host.metrics import Metrics
+
+        try:
+            metrics = Metrics(self.message, port, address)
+        except InputError as error:
+            self._log(f"{error}; the run goes on without metrics", level="warning")
+            return
+        stack.callback(metrics.close)
+        self._log(f"metrics at http://{address}:{metrics.port}/metrics")
 
     def message(self) -> dict[str, Any]:
         """Return how the run is at this moment (`health.schema.json`)."""

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import InputError
@@ -25,6 +26,8 @@ CLOSE_WITHIN = 5.0
 """Seconds that the end waits for the answer under way."""
 
 MIB = 2**20
+
+MISSING = 'health.metrics_port needs the package prometheus_client: pip install "emotion-edge[metrics]"'
 
 
 class Metrics:
@@ -46,9 +49,7 @@ class Metrics:
         try:
             from prometheus_client import CollectorRegistry, MetricsHandler
         except ImportError:
-            raise InputError(
-                'health.metrics_port needs the package prometheus_client: pip install "emotion-edge[metrics]"'
-            ) from None
+            raise InputError(MISSING) from None
         from http.server import HTTPServer
 
         class Source:
@@ -86,6 +87,14 @@ class Metrics:
         ending.start()
         ending.join(CLOSE_WITHIN)
         self._server.server_close()
+
+
+def missing() -> str | None:
+    """Say what is not installed, and how to install it; None where nothing is missing."""
+    try:
+        return None if find_spec("prometheus_client") else MISSING
+    except ValueError:  # it was set to None, as a test does
+        return MISSING
 
 
 def families(message: Mapping[str, Any]) -> Iterator[Metric]:

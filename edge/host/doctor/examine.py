@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge.config import Config, load_config
+from edge.config.check import check_whole
 from edge.errors import EdgeError, first_line
 from edge.host.doctor import broker, cameras, runtimes, system
 from edge.host.doctor.check import Check
@@ -43,6 +44,7 @@ def examine(config_file: Path | None, root: Path = ROOT) -> Iterator[Check]:
         lambda: passwords(config),
         lambda: broker.resolves(config.mqtt),
         lambda: broker.answers(config.mqtt),
+        lambda: runtimes.metrics(config.health.metrics_port),
     ]
     for look in looks:
         made = look()
@@ -71,6 +73,12 @@ def configuration(path: Path) -> tuple[Check, Config | None]:
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         return Check("configuration", "warn", first_line(ValueError(unknown[0])) + more, "mend the key"), config
+    try:
+        check_whole(config)
+    except EdgeError as error:
+        return Check(
+            "configuration", "fail", f"{path}: {error}", "keep one of what clashes, mend what is wrong"
+        ), config
     many = "1 camera" if len(config.camera) == 1 else f"{len(config.camera)} cameras"
     if not config.camera:
         return Check("configuration", "warn", f"{path}: it names no camera", "add a [[camera]] with its source"), config

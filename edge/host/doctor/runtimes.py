@@ -78,6 +78,18 @@ def tflite() -> Check:
     return Check("TFLite", "ok", ", ".join(found))
 
 
+def metrics(port: int | None) -> Check:
+    """Whether what serves metrics to Prometheus is installed, where the configuration asks for it."""
+    from edge.host.metrics import missing
+
+    if port is None:
+        return Check("metrics", "skipped", "no health.metrics_port is set")
+    if missing() is not None:
+        found = "health.metrics_port is set, and prometheus_client is not installed: edge run goes on without metrics"
+        return Check("metrics", "warn", found, 'pip install "emotion-edge[metrics]"')
+    return Check("metrics", "ok", f"port {port}")
+
+
 def detector(settings: DetectConfig) -> Check:
     """Run the detector once, in a process of its own."""
     trial = attempt(
