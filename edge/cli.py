@@ -102,8 +102,8 @@ def cli() -> None:
           edge run --source clip.mp4 --broker mqtt://127.0.0.1:1883/emotion
           edge feed --broker mqtt://127.0.0.1:1883/emotion
 
-    Exit codes: 0 well ended, 2 wrong usage or input, 3 the world outside (camera, broker) did not answer, 4 the gate
-    of a calibration failed.
+    Exit codes: 0 well ended, 2 wrong usage or input, 3 the world outside (camera, broker) did not answer or did not
+    take every event, 4 the gate of a calibration failed, 130 stopped half-way by Ctrl-C.
     """
 
 

@@ -39,6 +39,9 @@ MOST_FAILED = 50
 
 SHIPS = "it ships with the kit"
 
+NOWHERE = "events go nowhere: print them with --stdout, or send them with --broker mqtt://HOST/emotion"
+"""Said where nothing takes what a run sees."""
+
 LOOK_SECONDS = 0.5
 """How often the loop looks whether it shall stop while no frame comes."""
 
@@ -125,6 +128,7 @@ class Runner:
         self._reread = threading.Event()
         self._aim: Aim | None = None
         self._failed, self._broke, self._away = 0, set[str](), set[str]()
+        self._to_nobody = not (stdout or draw or aim or config.mqtt.broker or config.health.metrics_port)
         self.summary = Summary()
 
     def reread(self) -> None:
@@ -310,6 +314,8 @@ class Runner:
 
     def _account(self, step: Step) -> None:
         self.summary.frames += 1
+        if self._to_nobody and self.summary.frames == 1:  # not sooner: what keeps the run from its start stands alone
+            self._warn(NOWHERE)
         self.summary.with_face += bool(step.faces)
         for emotion in step.emotions:
             self.summary.emotions[emotion.label or f"not classified ({emotion.skipped})"] += 1

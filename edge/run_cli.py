@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from edge.detect import AUTO, DETECTORS
-from edge.errors import InputError
+from edge.errors import InputError, OutsideError
 from edge.terminal import STOP, stop_on_signals
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     metavar="S",
-    help="Camera index or /dev/videoN, csi, rtsp:// or http:// URL, video file, image, or folder of images.",
+    help="Camera index or /dev/videoN, csi, rtsp:// or http:// URL, video file, image, or folder of images; "
+    "or the name of a camera of edge.toml.",
 )
 @click.option("--model", metavar="FILE", help="Model file; without it what edge bench --save chose, or what ships.")
 @click.option("--broker", metavar="URL", help="Publish to mqtt://host:port/prefix (mqtts:// for TLS).")
@@ -64,11 +65,15 @@ def command(
     aim_address: str | None,
     service: bool,
     **given: str | None,
-) -> None:
-    """Read a camera or file, find faces, read their emotions, publish them.
+) -> int:
+    """Read a camera or file, find faces, read their emotions.
 
-    Ends when the file ends, after --max-frames, or with Ctrl-C or SIGTERM; a camera or a broker that does not answer
-    is waited for. SIGHUP reads edge.toml anew. No picture leaves the device: events hold boxes and scores.
+    They go where --stdout, --broker or --draw say. Ends when the file ends, after --max-frames, or with Ctrl-C or
+    SIGTERM; a camera or a broker that does not answer is waited for. SIGHUP reads edge.toml anew. No picture leaves
+    the device: events hold boxes and scores.
+
+    Exit codes: 0 well ended, every event delivered; 2 wrong usage or input; 3 camera or broker did not answer
+    (--fail-fast), or the broker had not confirmed every event at the end.
 
     \b
     Examples:
@@ -108,7 +113,9 @@ def command(
         )  # fmt: skip
         if config_file is not None and hasattr(signal, "SIGHUP") and (service or not _at_terminal()):
             signal.signal(signal.SIGHUP, lambda number, frame: runner.reread())
-        log(str(runner.run()))
+        summary = runner.run()
+        log(str(summary))
+    return OutsideError.exit_code if summary.undelivered else 0
 
 
 def _at_terminal() -> bool:

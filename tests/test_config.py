@@ -178,6 +178,22 @@ def test_a_source_on_the_command_line_is_the_only_one() -> None:
     assert override(Config(camera=cameras), source="2").camera == (CameraConfig("2", "front"),)
 
 
+def test_a_camera_of_the_configuration_may_be_named_as_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cameras = (CameraConfig("0", "front"), CameraConfig("rtsp://h/1", "back", fps=5))
+    assert override(Config(camera=cameras), source="back").camera == (cameras[1],)
+    assert override(Config(camera=cameras), source="back", camera="b").camera == (replace(cameras[1], name="b"),)
+    with pytest.raises(InputError, match="--source bakc: no such file or folder, and no camera of that name; they are"):
+        override(Config(camera=cameras), source="bakc")
+    # What is one in its own right is meant: a file that is there, another camera's number.
+    (tmp_path / "back").write_bytes(b"")
+    assert override(Config(camera=cameras), source="back").camera == (CameraConfig("back", "front"),)
+    assert override(Config(camera=(CameraConfig("1", "0"), cameras[0])), source="0").camera == (cameras[0],)
+    assert override(Config(camera=cameras), source="missing.mp4").camera == (CameraConfig("missing.mp4", "front"),)
+
+
 def test_a_cameras_settings_reach_it(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret\n")
     usb = device_of(CameraConfig("0", width=1280, height=720, fps=15))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +193,104 @@ def test_signals_end_cleanly(number: signal.Signals, broker: Mosquitto, listen: 
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         seen.wait_last("/available", "online")
+        assert process.stderr is not None
+        assert "does not answer" in process.stderr.readline()
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
-    assert said.count("does not answer") == 1
+    assert "does not answer" not in said, "it is said once"
     seen.wait_last("/available", "offline")
 
 
 def test_a_broker_that_is_away_does_not_stop_the_loop(portrait: Path) -> None:
     done = run("run", "--source", str(portrait), "--stdout", "--broker", "mqtt://127.0.0.1:9")
-    assert done.returncode == 0
+    assert done.returncode == 3, "what was seen has not arrived"
     assert len(events_of(done.stdout)) == 2
     assert "2 events NOT confirmed by the broker" in done.stderr
+
+
+GARBAGE = {
+    "no MQTT at all": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "a yes, then garbage": b"\x20\x03\x00\x00\x00" + b"\xff" * 1000,
+    "a yes, then silence": b"\x20\x03\x00\x00\x00",
+}
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server that gives every client the same answer, whatever it asks; yields its URL."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                threading.Thread(target=talk, args=(client,), daemon=True).start()
+
+    def talk(client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.recv(4096)
+            client.sendall(answer)
+            while client.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_broker_that_answers_garbage_is_no_good_end(portrait: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for name, answer in GARBAGE.items():  # all at once: each waits for as long as a broker may take
+            for options in (["--fail-fast"], []):
+                url = stack.enter_context(answering(answer))
+                command = [*EDGE, "run", "--source", str(portrait), "--broker", url, *options]
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                stack.callback(process.kill)
+                runs.append((name, options, url, process))
+        for name, options, url, process in runs:
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 3, (name, options, said)
+            assert url in said or "NOT confirmed" in said
+            assert "Traceback" not in said
+
+
+def test_a_real_broker_that_takes_everything_or_refuses_it(
+    new_broker: Callable[..., Mosquitto], portrait: Path, tmp_path: Path
+) -> None:
+    open_to_all = new_broker().start()
+    done = run("run", "--source", str(portrait), "--broker", str(open_to_all.address), "--fail-fast")
+    assert (done.returncode, "NOT confirmed" in done.stderr) == (0, False), done.stderr
+    (tmp_path / "acl").write_text("topic read #\n")
+    refusing = new_broker(f"allow_anonymous true\nacl_file {tmp_path / 'acl'}").start()
+    done = run("run", "--source", str(portrait), "--broker", str(refusing.address), "--fail-fast")
+    assert done.returncode == 3, done.stderr
+    assert "refuses events on" in done.stderr
+    assert "2 events NOT confirmed by the broker" in done.stderr
+
+
+def test_a_run_whose_events_go_nowhere_says_so_and_how_to_get_them(portrait: Path, tmp_path: Path) -> None:
+    def said(*more: str) -> bool:
+        done = run("run", "--source", str(portrait), *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return "events go nowhere: print them with --stdout, or send them with --broker" in done.stderr
+
+    assert said()
+    assert not said("--stdout")
+    assert not said("--draw", "drawn.png")
+
+
+def test_a_camera_of_edge_toml_may_be_the_source(portrait: Path, tmp_path: Path) -> None:
+    (tmp_path / "edge.toml").write_text(
+        f"[[camera]]\nsource = '/dev/video63'\nname = 'hall'\n[[camera]]\nsource = '{portrait}'\nname = 'door'\n"
+    )
+    done = run("run", "--config", "edge.toml", "--source", "door", "--stdout", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {event["camera"] for event in events_of(done.stdout)} == {"door"}
+    done = run("run", "--config", "edge.toml", "--source", "dor", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no camera of that name; they are hall, door" in done.stderr
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [

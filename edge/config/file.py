@@ -30,13 +30,16 @@ def override(
 ) -> Config:
     """Return the configuration with what the command line says instead; None leaves a value as it is.
 
-    A source is the only one that is read. One that the configuration has keeps its settings; another has the first
-    one's name alone: size, rate and password are not its own. Of several cameras a name chooses one.
+    A source is the only one that is read. One that the configuration has keeps its settings, and may be given by its
+    camera's name as well, where no file has that name; another has the first one's name alone: size, rate and password
+    are not its own. Of several cameras a name chooses one.
+
+    Raises:
+        InputError: no camera has the name that is given, or the source is of no known kind.
     """
     cameras = config.camera
     if source is not None:
-        other = CameraConfig(source, cameras[0].name if cameras else "camera")
-        chosen = next((one for one in cameras if one.source == source), other)
+        chosen = _chosen(source, cameras)
         cameras = (replace(chosen, name=camera or chosen.name),)
     elif camera is not None and len(cameras) == 1:
         cameras = (replace(cameras[0], name=camera),)
@@ -55,6 +58,29 @@ def override(
         detect=config.detect if detector is None else replace(config.detect, detector=detector),
         log=config.log if log_format is None else replace(config.log, format=log_format),
     )
+
+
+def _chosen(source: str, cameras: tuple[CameraConfig, ...]) -> CameraConfig:
+    """Return the camera that a person means by a source: one of the configuration, or another one."""
+    for one in cameras:
+        if one.source == source:
+            return one
+    other = CameraConfig(source, cameras[0].name if cameras else "camera")
+    if other.kind == "file" and not _exists(source):
+        for one in cameras:
+            if one.name == source:
+                return one
+        if cameras and not Path(source).suffix and "/" not in source:
+            known = ", ".join(one.name for one in cameras)
+            raise InputError(f"--source {source}: no such file or folder, and no camera of that name; they are {known}")
+    return other
+
+
+def _exists(source: str) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # too long a name, or one with a NUL: told where it is opened
+        return False
 
 
 def load_config(
