@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import cv2
+from extras import needs
 
-from demo_broker import Broker
+if TYPE_CHECKING:
+    from demo_broker import Broker
 
 CLIP = Path(__file__).resolve().parent / "data" / "portrait.mp4"
 EDGE = str(Path(sys.executable).parent / "edge")
@@ -74,6 +75,7 @@ def running(*arguments: str, **streams: Any) -> Iterator[subprocess.Popen[str]]:
 
 def play(url: str, broker: Broker | None) -> int:
     """Play the clip to the broker at `url`, show the feed, say what was seen; return the exit code."""
+    print("demo: edge run plays the bundled clip to a broker, edge feed shows what arrives there", file=sys.stderr)
     terminal = sys.stdout.isatty()
     with ExitStack() as stack:
         notes = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
@@ -115,6 +117,8 @@ def play(url: str, broker: Broker | None) -> int:
 
 def report(sent: list[dict[str, Any]], received: list[dict[str, Any]], seconds: float) -> int:
     """Say what was seen; return the exit code."""
+    import cv2
+
     video = cv2.VideoCapture(str(CLIP))
     frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     emotions = Counter(str(event["emotion"] or f"not classified ({event.get('skipped')})") for event in received)
@@ -130,11 +134,14 @@ def report(sent: list[dict[str, Any]], received: list[dict[str, Any]], seconds: 
     return 0
 
 
+@needs("demo")
 def main() -> int:
     """Start a broker if none is given, and play."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Plays the bundled clip and shows the feed.")
     parser.add_argument("--broker", metavar="URL", help="mqtt://HOST[:PORT]; without it a small one is started here")
     url = parser.parse_args().broker
+    from demo_broker import Broker
+
     broker = None if url else Broker()
     try:
         return play(url or broker.url, broker)

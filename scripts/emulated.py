@@ -7,6 +7,7 @@ minute. As a program this file is the worker that such a processor runs.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -251,7 +252,12 @@ def watch(frames: np.ndarray, fps: float) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Be the worker: `FOLDER answers MODEL`, or `FOLDER events FPS`."""
-    folder, task, argument = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    parser = argparse.ArgumentParser(description="The worker that an emulated processor runs; not for people.")
+    parser.add_argument("folder", type=Path, help="holds crops.npy or frames.npy; answers.npy is written there")
+    parser.add_argument("task", choices=["answers", "events"])
+    parser.add_argument("argument", help="the model file, or frames a second")
+    given = parser.parse_args()
+    folder, task, argument = given.folder, given.task, given.argument
     if task == "answers":
         answer(folder, Path(argument))
         return

@@ -7,6 +7,7 @@ A proof is a module `scripts/proofs/NAME.py` with `COVERS`, a list of globs from
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import importlib.util
 import json
@@ -35,7 +36,11 @@ def load(name: str, root: Path = ROOT) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        said = f"needs the package {error.name}, which is not installed: scripts/prove {name} sets up what it needs"
+        raise SystemExit(f"prove: {path.name} {said}") from None
     for part in ("COVERS", "prove"):
         if not hasattr(module, part):
             raise SystemExit(f"prove: {path.name} has no {part}: a proof needs COVERS, a list of globs, and prove()")
@@ -55,8 +60,13 @@ def fingerprint(globs: list[str], root: Path = ROOT) -> str:
 
 
 def covers(name: str, root: Path = ROOT) -> list[str]:
-    """Globs of the sources that a proof covers, its own file included."""
-    return [*load(name, root).COVERS, f"scripts/proofs/{name}.py"]
+    """Globs of the sources that a proof covers, its own file included. Read, not run: a proof may need a package."""
+    path = root / "scripts" / "proofs" / f"{name}.py"
+    for line in ast.parse(path.read_text(encoding="utf-8")).body:
+        match line:
+            case ast.Assign(targets=[ast.Name(id="COVERS")], value=value):
+                return [*ast.literal_eval(value), f"scripts/proofs/{name}.py"]
+    raise SystemExit(f"prove: {path.name} has no COVERS: a proof needs COVERS, a list of globs, and prove()")
 
 
 def run(name: str, root: Path = ROOT) -> dict[str, Any]:
@@ -100,11 +110,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def main() -> None:
     """Run one proof, or list the stale ones."""
     parser = argparse.ArgumentParser(prog="scripts/prove", description="Run a proof and write docs/proofs/NAME.json.")
-    parser.add_argument("name", nargs="?", help=f"one of: {', '.join(names()) or 'none yet'}")
+    known = ", ".join(names()) or "none yet"
+    parser.add_argument("name", nargs="?", help=f"one of: {known}")
     parser.add_argument("--stale", action="store_true", help="list the proofs whose sources have changed since")
     arguments = parser.parse_args()
     if arguments.stale == bool(arguments.name):
-        parser.error("give the name of a proof, or --stale")
+        parser.error(f"give the name of a proof, one of {known}; or --stale")
+    if arguments.name and arguments.name not in names():
+        parser.error(f"no proof {arguments.name!r}: give one of {known}")
     if arguments.stale:
         for name, reason in stale().items():
             print(f"{name}: {reason}")

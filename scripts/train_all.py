@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EdgeError, InputError
-from train.runs import load_toml
+from extras import needs
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
+@needs("train")
 def main() -> int:
     """Run a recipe as the command line says."""
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -31,6 +32,8 @@ def main() -> int:
     )
     parser.add_argument("--out", default="comparison", help="folder for the comparison (default: comparison)")
     given = parser.parse_args()
+    from train.runs import load_toml
+
     path = RECIPES / f"{given.recipe}.toml" if given.recipe in known else Path(given.recipe)
     try:
         recipe = load_toml(path)

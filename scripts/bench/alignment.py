@@ -14,19 +14,22 @@ import numpy as np
 
 from edge.detect import load_detector
 from scripts.bench.machine import write
-from train.datasets import open_faces
-from train.datasets.split import split_faces
-from train.framing import FRAME, SIDE, enlarge
+from scripts.extras import needs
 
 SIDES, FRAMES = (48, 96, 160, 240), (0.0, 0.25, 0.5)
 
 
+@needs("train")
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--count", type=int, default=1000)
     given = parser.parse_args()
+    from train.datasets import open_faces
+    from train.datasets.split import split_faces
+    from train.framing import FRAME, SIDE, enlarge
+
     dev = split_faces(open_faces(given.data)).dev
     chosen = np.linspace(0, len(dev) - 1, min(given.count, len(dev))).astype(int)
     rows = []

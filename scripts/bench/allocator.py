@@ -12,10 +12,12 @@ import sys
 import time
 
 from scripts.bench.machine import write
+from scripts.extras import needs
 
 STEPS, ROUNDS, BATCH = 4, 6, 96
 
 
+@needs("train")
 def main() -> None:
     """Measure in turn, write docs/bench/allocator.json, print; or, as a child, answer each line with seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,6 +27,8 @@ def main() -> None:
     if given.child:
         serve(given.networks[0], keep=given.child == "kept")
         return
+    import torch  # noqa: F401  (missing, it is said here and not by each child)
+
     figures = {}
     for name in given.networks:
         figures[name] = measure(name)

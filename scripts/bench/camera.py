@@ -25,12 +25,14 @@ from edge.measure.folders import LabelledPictures, open_labelled
 from edge.measure.scores import score
 from edge.model import Classifier, load_model
 from scripts.bench.machine import write
+from scripts.extras import needs
 
 FRAME = (480, 640)
 SIDES = (110, 260)
 """Smallest and largest side of the enlarged picture in the frame, pixels: a face two metres away, and one at a desk."""
 
 
+@needs()
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

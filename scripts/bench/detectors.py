@@ -34,6 +34,7 @@ from edge.values import Face
 from scripts.bench.clips import paths_of, pictures_of
 from scripts.bench.framing import MIN_FACE, SEED, staged_pictures, stratified
 from scripts.bench.machine import write
+from scripts.extras import needs
 
 SAME = 0.5
 """Overlap from which a box is MTCNN's face."""
@@ -56,6 +57,7 @@ class Row:
     targets: list[int] = field(default_factory=list)
 
 
+@needs("litert")
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -27,6 +27,7 @@ from edge.track import iou, match
 from scripts.bench.camera import spoil, stage
 from scripts.bench.clips import paths_of, pictures_of
 from scripts.bench.machine import write
+from scripts.extras import needs
 
 MIN_FACE = 40
 SEED = 7
@@ -36,6 +37,7 @@ LEAST = 0.25
 Points = tuple[np.ndarray, np.ndarray]
 
 
+@needs("litert")
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -21,12 +21,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
-import train.torchvision_cpu  # noqa: F401  (before facenet-pytorch, which imports torchvision)
 from edge.detect import Finder, load_detector
 from edge.values import Face
 from scripts.bench.clips import paths_of, pictures_of
+from scripts.extras import needs
 
 LEAST_IOU, MOST_PIXELS = 0.99, 0.5
 PACKAGES = ("facenet-pytorch", "torch", "onnxruntime", "numpy", "opencv-python-headless")
@@ -75,6 +74,7 @@ class Clip:
         }
 
 
+@needs("train")
 def main() -> int:
     """Run the comparison; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -83,6 +83,8 @@ def main() -> int:
     parser.add_argument("--min-face", type=int, default=40, help="smallest face, pixels (40)")
     parser.add_argument("--out", type=Path, default=Path("docs/bench/mtcnn.json"), help="the report")
     options = parser.parse_args()
+    import torch
+
     paths = paths_of(options.clips)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -116,6 +118,7 @@ class Facenet:
     name = "facenet"
 
     def __init__(self, min_face: int) -> None:
+        import train.torchvision_cpu  # noqa: F401, I001  (before facenet-pytorch, which imports torchvision)
         from facenet_pytorch import MTCNN
 
         self._net = MTCNN(keep_all=True, min_face_size=min_face, device="cpu")

@@ -9,22 +9,21 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from scripts.bench.machine import write
-from train.batches import batches
-from train.config import FitConfig
-from train.datasets import open_faces
-from train.datasets.split import split_faces
-from train.losses import target_distributions
-from train.parallel import Team
-from train.sampling import epoch_order
-from train.trainer import Trainer
+from scripts.extras import needs
+
+if TYPE_CHECKING:
+    import torch
+
+    from train.config import FitConfig
+    from train.trainer import Trainer
 
 STEPS, ROUNDS = 6, 8
 
 
+@needs("train")
 def main() -> None:
     """Measure in turn, write docs/bench/pipeline.json, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -33,6 +32,15 @@ def main() -> None:
         "networks", nargs="*", default=["tf_efficientnet_lite0@96", "tf_efficientnet_lite0@64", "cnn@64"]
     )
     given = parser.parse_args()
+    import torch
+
+    from train.config import FitConfig
+    from train.datasets import open_faces
+    from train.datasets.split import split_faces
+    from train.losses import target_distributions
+    from train.parallel import Team
+    from train.trainer import Trainer
+
     split = split_faces(open_faces(given.data))
     targets = target_distributions(split.train, smoothing=0.1)
     figures = {}
@@ -47,6 +55,9 @@ def main() -> None:
 
 def measure(trainer: Trainer, config: FitConfig) -> dict[str, float]:
     """Time blocks of real and cached steps in turn; return images/s of each (medians) and their ratio."""
+    from train.batches import batches
+    from train.sampling import epoch_order
+
     trainer.network.train()
     order = epoch_order(trainer.shown, (ROUNDS + 2) * STEPS * config.batch, 0, 0)
     real = iter(batches(trainer.faces, order, config, 0))

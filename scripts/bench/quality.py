@@ -27,8 +27,7 @@ from edge.quality import sharpness, side, turn
 from edge.sources import open_source
 from scripts.bench.camera import stage
 from scripts.bench.machine import write
-from train.datasets import open_faces
-from train.datasets.split import split_faces
+from scripts.extras import needs
 
 FOCUS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """Standard deviation of the blur, pixels of a crop of 96."""
@@ -40,6 +39,7 @@ FEWEST = 20
 """Pictures that a bin of turns must hold to have a figure."""
 
 
+@needs("train")
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,6 +48,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="pictures of dev, spread evenly")
     parser.add_argument("--staged", type=int, default=2000, help="pictures of dev that are set into frames")
     given = parser.parse_args()
+    from train.datasets import open_faces
+    from train.datasets.split import split_faces
+
     dev, classifier = split_faces(open_faces(given.data)).dev, load_model()
     size = classifier.info.crop.size
     chosen = dev.take(np.linspace(0, len(dev) - 1, min(given.count, len(dev))).astype(int))

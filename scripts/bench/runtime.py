@@ -36,6 +36,7 @@ from scripts.bench.given_up import loss
 from scripts.bench.machine import write
 from scripts.bench.mosquitto import mosquitto
 from scripts.bench.ways import MIN_FACE, Seen, Way, loop, seeds, xception
+from scripts.extras import needs
 
 CLIPS = (
     "WolfgangLanger_Pexels.mp4",
@@ -61,6 +62,7 @@ class Row:
     seen: dict[str, list[Seen]] = field(default_factory=dict)
 
 
+@needs("train")
 def main() -> int:
     """Run all rows in turn; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")

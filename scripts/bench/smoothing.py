@@ -27,6 +27,7 @@ from edge.smooth import Smoother, settle
 from edge.sources import open_source
 from edge.track import Tracker
 from scripts.bench.machine import write
+from scripts.extras import needs
 
 SETTINGS = [(0.0, 0.0), (0.25, 0.1), (0.5, 0.1), (0.6, 0.0), (0.6, 0.1), (0.8, 0.1), (1.0, 0.1), (2.0, 0.1)]
 """Time constant, seconds, and margin; the first is what there was before."""
@@ -55,6 +56,7 @@ class Recording:
     faces: list[Series]
 
 
+@needs()
 def main() -> int:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,6 +5,7 @@ python -m scripts.bench.startup
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 import subprocess
@@ -26,6 +27,8 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     """Measure, write docs/bench/startup.json, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "edge_help": [sys.executable, "-m", "edge.cli", "--help"],
