@@ -200,6 +200,11 @@ def test_refused(new_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
     assert seen.events == 0, "Mosquitto grants the subscription and passes nothing on"
 
 
+def waits_at(broker: Mosquitto) -> str:
+    """What a feed in a pipe says on standard error when it listens."""
+    return f"edge: broker {broker.address.server}: connected; waiting for events on test/emotion/+/+/events\n"
+
+
 def test_json_lines_in_a_pipe(broker: Mosquitto) -> None:
     process = _feed(broker, "--max-events", "3")
     try:
@@ -214,7 +219,27 @@ def test_json_lines_in_a_pipe(broker: Mosquitto) -> None:
     assert [json.loads(line) for line in out.splitlines()] == sent
     assert out.isascii()
     assert not set(out) - {"\n"} & {chr(n) for n in range(32)}
-    assert err == ""
+    assert err == waits_at(broker)
+
+
+def test_it_is_said_once_however_often_the_line_is_lost(broker: Mosquitto) -> None:
+    gate, lines, stop = Gate(broker.address), Lines(), threading.Event()
+    ready = threading.Semaphore(0)
+    feed = threading.Thread(
+        target=run_feed, args=(gate.address,),
+        kwargs={"out": io.StringIO(), "log": lines, "stop": stop, "on_ready": ready.release},
+    )  # fmt: skip
+    feed.start()
+    try:
+        assert ready.acquire(timeout=PATIENCE)
+        gate.cut()
+        gate.mend()
+        assert ready.acquire(timeout=PATIENCE)
+    finally:
+        stop.set()
+        feed.join(PATIENCE)
+        gate.cut()
+    assert sum("waiting for events" in line for line in lines.lines) == 1
 
 
 def test_each_line_is_flushed_and_a_reader_may_leave(broker: Mosquitto) -> None:
@@ -228,7 +253,7 @@ def test_each_line_is_flushed_and_a_reader_may_leave(broker: Mosquitto) -> None:
         _send(broker, "hall/front/events", json.dumps(EVENT))
         assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == waits_at(broker)
         process.stderr.close()
     finally:
         process.kill()
@@ -238,7 +263,8 @@ def test_each_line_is_flushed_and_a_reader_may_leave(broker: Mosquitto) -> None:
 def test_signals_end_it_cleanly(broker: Mosquitto, number: signal.Signals) -> None:
     process = _feed(broker)
     try:
-        _wait_for_subscription(broker)
+        assert process.stderr is not None
+        assert process.stderr.readline() == waits_at(broker)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
     finally:

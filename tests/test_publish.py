@@ -368,7 +368,7 @@ def test_a_broker_without_version_5(
     assert publisher.close(PATIENCE) == 0
     gate.cut()
     assert gate.asked == [5, 4]
-    assert lines.lines == [f"broker {gate.address.server}: it does not speak MQTT 5, connected with 3.1.1"]
+    assert lines.lines == [f"broker {gate.address.server}: connected, with MQTT 3.1.1 as this broker wants it"]
     seen.wait("front/events", ["{}"])
     seen.wait_last("available", "offline")
 

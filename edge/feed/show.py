@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from edge.broker import BrokerAddress, Credentials
 from edge.feed.receive import Event, Received, receive
 from edge.feed.rows import Rows, line_of
+from edge.publish.topics import all_events
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -159,6 +160,15 @@ def run_feed(
         )
 
     by_signal = _ended_by_sigterm() if stop is None else contextlib.nullcontext()
+    said = threading.Event()
+
+    def ready() -> None:
+        # The table says that it waits; else nothing would be heard until something comes.
+        if not isinstance(view, LiveTable) and not said.is_set():
+            said.set()
+            log(f"broker {address.server}: connected; waiting for events on {all_events(address.prefix)}")
+        on_ready()
+
     with by_signal, contextlib.suppress(KeyboardInterrupt), _view(out, address, as_json) as view:
 
         def take(event: Event) -> None:
@@ -173,7 +183,7 @@ def run_feed(
         try:
             found = receive(
                 address, credentials, take, status,
-                ca_file=ca_file, fail_fast=fail_fast, log=log, until=enough, on_ready=on_ready,
+                ca_file=ca_file, fail_fast=fail_fast, log=log, until=enough, on_ready=ready,
             )  # fmt: skip
             seen.unreadable, seen.dropped = found.unreadable, found.dropped
         except BrokenPipeError:

@@ -269,7 +269,7 @@ class Connection:
         if self._said:
             self._tell(f"broker {self.address.server}: connected again")
         elif not self._was_connected and version != V5:
-            self._tell(f"broker {self.address.server}: it does not speak MQTT 5, connected with {_spoken(version)}")
+            self._tell(f"broker {self.address.server}: connected, with MQTT {_spoken(version)} as this broker wants it")
         self._said.clear()
 
     def _say(self, kind: str, text: str) -> None:
