@@ -213,6 +213,33 @@ def test_without_systemd_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
         assert "systemd" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("found", [True, False], ids=["with systemctl", "without"])
+def test_a_dry_run_shows_its_steps_anywhere(
+    found: bool, image: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if found:
+        needs("systemctl")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    for options in ([], ["--root", str(image), "--executable", str(EDGE)]):
+        assert call(["service", "install", "--dry-run", *options]) == 0
+        out, err = capfd.readouterr()
+        for part in (service.UNIT_FILE, service.USER_FILE, "etc/emotion-edge/edge.toml", "enable"):
+            assert part in out
+        here = service.without_systemd(Path("/") if not options else image)
+        assert (f"edge: not here: {here}" in err) == (here is not None)
+        assert here is not None or found
+    assert call(["service", "remove", "--dry-run", "--purge"]) == 0
+    assert "would nothing" not in capfd.readouterr().out
+
+
+def test_a_dry_run_says_what_would_be_refused(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(["service", "install", "--dry-run", "--executable", str(tmp_path / "none")]) == 0
+    assert f"edge: not as it is: {tmp_path / 'none'}: no such command" in capfd.readouterr().err
+
+
 def test_only_root_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(InputError, match=r"sudo .*edge service install"):

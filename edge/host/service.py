@@ -48,23 +48,34 @@ class Machine:
         return Run(("systemctl", *([] if self.runs else [f"--root={self.root}"]), *words), must)
 
 
-def this_machine(root: Path) -> Machine:
+def this_machine(root: Path, *, dry: bool = False) -> Machine:
     """Look at the machine under a root folder.
 
+    Args:
+        root: the folder.
+        dry: nothing will be done there, so that it need not be able to.
+
     Raises:
-        InputError: it is not there, has no systemd, or we may not write it.
+        InputError: it is not there, or has no systemd.
     """
     if not root.is_dir():
         raise InputError(f"--root {root}: no such folder")
     root = root.resolve()
+    if not dry and (why := without_systemd(root)) is not None:
+        raise InputError(why)
+    return Machine(root, _systemd_of(root))
+
+
+def without_systemd(root: Path) -> str | None:
+    """Say why a service cannot be installed on the machine under a root folder; None where it can."""
     if shutil.which("systemctl") is None:
-        raise InputError("edge service needs systemd, and there is no systemctl here: start edge run by other means")
+        return "edge service needs systemd, and there is no systemctl here: start edge run by other means"
     if root == Path("/") and not Path("/run/systemd/system").is_dir():
-        raise InputError(
+        return (
             "edge service needs a machine that systemd started (a container has none): name an image with --root, or "
             "start edge run by other means"
         )
-    return Machine(root, _systemd_of(root))
+    return None
 
 
 def _systemd_of(root: Path) -> int:
@@ -73,6 +84,8 @@ def _systemd_of(root: Path) -> int:
         for library in (*root.glob("usr/lib/systemd/" + LIBRARY), *root.glob("usr/lib/*/systemd/" + LIBRARY)):
             if matched := re.search(r"-([0-9]+)", library.name):
                 return int(matched[1])
+    if shutil.which("systemctl") is None:
+        return 0
     said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
     matched = re.match(r"systemd ([0-9]+)", said)
     return int(matched[1]) if matched else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
 
-from edge.errors import OutsideError
+from edge.errors import InputError, OutsideError
 from edge.terminal import printable, say
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ def group() -> None:
     help="The command edge as the device sees it; default: this environment's own.",
 )  # fmt: skip
 def install(root: Path, dry_run: bool, executable: Path | None) -> None:
-    """Make the user emotion-edge, in the group video; write configuration and unit; run doctor; start.
+    """Make user, configuration and unit; run doctor; start.
 
-    The unit runs this environment's edge, restarts it for ever, and watches that it is not stuck. A configuration that
-    is there is never written over. Done again, it brings what it wrote up to date and restarts the service.
+    The user is emotion-edge, in the group video, without a login. The unit runs this environment's edge, restarts it
+    for ever, and watches that it is not stuck. A configuration that is there is never written over. Done again, it
+    brings what it wrote up to date and restarts the service.
 
     \b
     Examples:
@@ -47,11 +48,10 @@ def install(root: Path, dry_run: bool, executable: Path | None) -> None:
     """
     from edge.host import service, unit
 
-    machine = service.this_machine(root)
+    machine = service.this_machine(root, dry=dry_run)
     command = executable or service.this_command()
-    if machine.runs:
-        if not dry_run:
-            service.check_root("install")
+    if machine.runs and not dry_run:
+        service.check_root("install")
         service.check_reach(command)
     elif executable is None and command.is_relative_to(machine.root):
         command = Path("/") / command.relative_to(machine.root)
@@ -59,7 +59,9 @@ def install(root: Path, dry_run: bool, executable: Path | None) -> None:
         raise click.UsageError(f"--executable {command}: give the whole path, from /")
     steps = service.plan_install(machine, PurePosixPath(command))
     _go(steps, machine.root, dry_run)
-    if machine.runs and not dry_run:
+    if machine.runs and dry_run:
+        _say_refusal(lambda: service.check_reach(command))
+    elif machine.runs:
         say(f"installed; set its cameras in {unit.CONFIG}, then: sudo systemctl restart {unit.NAME}")
 
 
@@ -68,7 +70,9 @@ def install(root: Path, dry_run: bool, executable: Path | None) -> None:
 @DRY_OPTION
 @click.option("--purge", is_flag=True, help="Delete configuration, state and user as well.")
 def remove(root: Path, dry_run: bool, purge: bool) -> None:
-    """Stop the service and take it away; configuration, state and user stay.
+    """Stop the service and take it away.
+
+    Configuration, state and user stay, unless --purge.
 
     \b
     Examples:
@@ -77,7 +81,7 @@ def remove(root: Path, dry_run: bool, purge: bool) -> None:
     """
     from edge.host import service
 
-    machine = service.this_machine(root)
+    machine = service.this_machine(root, dry=dry_run)
     if machine.runs and not dry_run:
         service.check_root("remove")
     _go(service.plan_remove(machine, purge), machine.root, dry_run)
@@ -86,7 +90,10 @@ def remove(root: Path, dry_run: bool, purge: bool) -> None:
 @group.command("status")
 @ROOT_OPTION
 def status(root: Path) -> None:
-    """Say how the service is: 0 when it runs (with --root: when it will start with the machine), else 3."""
+    """Say how the service is.
+
+    Ends with 0 when it runs (with --root: when it will start with the machine), else with 3.
+    """
     from edge.host import service
 
     machine = service.this_machine(root)
@@ -97,11 +104,23 @@ def status(root: Path) -> None:
         raise OutsideError(f"{service.SERVICE} does not run: {found.get('ActiveState', found.get('UnitFileState'))}")
 
 
+def _say_refusal(check: Callable[[], None]) -> None:
+    """Say what would keep a dry run's steps from being done."""
+    try:
+        check()
+    except InputError as error:
+        say(f"not as it is: {error}")
+
+
 def _go(steps: Sequence[Step], root: Path, dry_run: bool) -> None:
+    from edge.host.service import without_systemd
     from edge.host.steps import carry_out
 
     if dry_run:
         for step in steps:
-            click.echo(f"would {step}")
+            text = str(step)
+            click.echo(text if text.startswith("nothing") else f"would {text}")
+        if (why := without_systemd(root)) is not None:
+            say(f"not here: {why}")
     else:
         carry_out(steps, root, say)
