@@ -69,11 +69,12 @@ def run_command(
     max_drop: float, max_class_drop: float, all_rungs: bool, tflite: bool | None, steps: int, rate: float,
     seconds: float, pictures: str, seed: int, licence: str,
 ) -> None:  # fmt: skip
-    """Make SOURCE small, repair what that broke, and prove what is left: a release candidate with its report.
+    """Make SOURCE a release candidate, with its report.
 
-    SOURCE is a training run's name or folder, or a float ONNX file; one without its NAME.fp16.safetensors beside it
-    gets no TFLite files and no fine-tuning. DIR will hold fp32 and int8 models as ONNX and TFLite, report.html,
-    report.json and report.md, and release.json if the gate passes; else the exit code is 4.
+    It is made small, what that broke is repaired, and what is left is proved. SOURCE is a training run's name or
+    folder, or a float ONNX file; one without its NAME.fp16.safetensors beside it gets no TFLite files and no
+    fine-tuning. DIR will hold fp32 and int8 models as ONNX and TFLite, report.html, report.json and report.md, and
+    release.json if the gate passes; else the exit code is 4.
 
     Ranges are taken from training pictures, everything is chosen on dev, and the gate judges on the test split.
     Stopped, the same command goes on after the last whole step.
@@ -121,10 +122,10 @@ def check_command(
     folder: str, data: str | None, pairs: tuple[str, ...], max_drop: float | None, max_class_drop: float | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Judge a candidate again from its files, and hold the files against each other; exit code 4 where it fails.
+    """Judge a candidate again from its files.
 
-    A model file, a report or an answer that was changed afterwards is named. With --data every model file answers the
-    test pictures again.
+    The files are held against each other; exit code 4 where it fails. A model file, a report or an answer that was
+    changed afterwards is named. With --data every model file answers the test pictures again.
 
     \b
     Examples:
@@ -168,7 +169,9 @@ def check_command(
 @click.argument("folder", metavar="DIR")
 @click.option("--to", required=True, metavar="FOLDER", help="Where the files go; of the same names are replaced.")
 def ship_command(folder: str, to: str) -> None:
-    """Copy what a device needs of a released candidate: int8 files, parent, model card, report without pictures.
+    """Copy what a device needs of a released candidate.
+
+    The int8 files, their parent, the model card, the report without pictures.
 
     \b
     Example:
@@ -204,10 +207,10 @@ def typed() -> str:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of their choice.")
 def quantize_command(model: str, data: str, out: str, method: str, count: int, seed: int) -> None:
-    """Quantize a float ONNX MODEL to int8 in one step, without repair, report or gate: the quick way to try one.
+    """Quantize a float ONNX MODEL to int8 in one step.
 
-    Ranges come from training pictures; the method is chosen on dev; the test split, where there is one, is only
-    reported.
+    The quick way to try one, without repair, report or gate. Ranges come from training pictures; the method is chosen
+    on dev; the test split, where there is one, is only reported.
 
     \b
     Example:
@@ -232,7 +235,9 @@ def quantize_command(model: str, data: str, out: str, method: str, count: int, s
     "--out", required=True, metavar="FILE.md", help="The model card to write; figures go into FILE.json beside it."
 )
 def card_command(fp32: str, int8: str, data: str, split: str | None, record: str | None, out: str) -> None:
-    """Write the model card of INT8: what it is, what it was trained on, and its figures beside its float parent's.
+    """Write the model card of INT8.
+
+    What it is, what it was trained on, and its figures beside its float parent's.
 
     \b
     Example:

@@ -20,9 +20,9 @@ def group() -> None:
 @click.argument("file", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def show(file: str | None, as_json: bool) -> None:
-    """Show what a model file says of itself, after checking it against the contract.
+    """Show what a model file says of itself.
 
-    Without FILE: the model that ships with the kit.
+    It is checked against the model file contract first. Without FILE: the model that ships with the kit.
     """
     from edge.model import DEFAULT_MODEL, load_model
 

@@ -27,11 +27,11 @@ from train.cli.progress import Report, Stopped, progress_bar
 def align_command(
     data: str, out: str, pairs: tuple[str, ...], model: str | None, detector: str, size: int, faces: int
 ) -> None:
-    """Find the face in every picture of DATA and turn it into the crop that the device would make.
+    """Find and turn the face in every picture of DATA.
 
-    Where no face is found the whole picture stands in. Writes the crops, `report.json` (how many faces were found, a
-    class and split each) and `before-after.png`. Train on them with `edge train fit DATA --aligned DIR`. Killed or
-    stopped, the same command goes on.
+    It becomes the crop that the device would make. Where no face is found the whole picture stands in. Writes the
+    crops, `report.json` (how many faces were found, a class and split each) and `before-after.png`. Train on them with
+    `edge train fit DATA --aligned DIR`. Killed or stopped, the same command goes on.
 
     \b
     Example:

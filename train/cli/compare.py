@@ -22,10 +22,11 @@ from train.cli.progress import Report, progress_bar
 )
 @click.pass_context
 def compare_command(context: click.Context, names: tuple[str, ...], out: str, by: str, rounds: int) -> None:
-    """Put evaluated runs side by side: what they cost and what they are worth.
+    """Put evaluated runs side by side.
 
-    Writes comparison.md, .json, .png and .html. Runs that differ in their seed alone are one arm, with its mean and
-    range; arms whose ranges overlap are called not distinguishable.
+    They are shown with what they cost and what they are worth. Writes comparison.md, .json, .png and .html. Runs that
+    differ in their seed alone are one arm, with its mean and range; arms whose ranges overlap are called not
+    distinguishable.
 
     \b
     Example:

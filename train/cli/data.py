@@ -28,10 +28,11 @@ SHOWN = 20
 def data_command(
     source: str, pairs: tuple[str, ...], votes: str | None, folds: int, fold: int, out: str | None, as_json: bool
 ) -> None:
-    """Describe the pictures in SOURCE before training on them: counts, persons, copies, doubtful labels.
+    """Describe the pictures in SOURCE before training.
 
-    SOURCE is fer2013.csv, or a folder or zip of KDEF, RAF-DB, JAFFE or CK+ as they are handed out, or of a folder per
-    class, with or without train and test folders. What it is, is told from the names of its files.
+    Counts, persons, copies, doubtful labels. SOURCE is fer2013.csv, or a folder or zip of KDEF, RAF-DB, JAFFE or CK+ as
+    they are handed out, or of a folder per class, with or without train and test folders. What it is, is told from the
+    names of its files.
 
     The split is the one that `edge train fit` uses. Where the source says who is in a picture, nobody stands in two of
     train, dev and test: persons are dealt to --folds parts. Near-duplicates of test pictures and blank pictures leave

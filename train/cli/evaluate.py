@@ -35,9 +35,10 @@ def evaluate_command(
     context: click.Context, subject: str, data: str | None, label_map: tuple[str, ...], split: str | None,
     out: str | None, align: bool, pictures: str, lime: int, threads: int | None,
 ) -> None:  # fmt: skip
-    """Measure a run's best weights, or a model file, through the device's runtime; write report.html and metrics.json.
+    """Measure a run's best weights, or a model file.
 
-    A run is made a float ONNX first, once for the same weights. The report is one file that needs nothing else.
+    The device's runtime runs it; report.html and metrics.json are written. A run is made a float ONNX first, once for
+    the same weights. The report is one file that needs nothing else.
 
     \b
     Examples:

@@ -20,9 +20,10 @@ from train.cli.progress import Report, progress_bar
     "--faces", type=click.IntRange(min=100), default=3000, show_default=True, help="Pictures for the crop template."
 )
 def export_command(run_name: str, out: str, name: str | None, data: str | None, licence: str, faces: int) -> None:
-    """Write the best weights of RUN as a float ONNX that keeps the model file contract, and as fp16 safetensors.
+    """Write the best weights of RUN as a model file.
 
-    Temperature, threshold and the crop template are measured here: on dev, and on training pictures.
+    It is a float ONNX that keeps the model file contract, with fp16 safetensors beside it. Temperature, threshold and
+    the crop template are measured here: on dev, and on training pictures.
     """
     from train.deliver import deliver
     from train.runs import Run, home
@@ -37,7 +38,10 @@ def export_command(run_name: str, out: str, name: str | None, data: str | None, 
 @click.command("export-mtcnn")
 @click.option("--out", required=True, metavar="DIR", help="Where to write pnet.onnx, rnet.onnx and onet.onnx.")
 def export_mtcnn_command(out: str) -> None:
-    """Write MTCNN's three nets from facenet-pytorch's weights as ONNX, for the device."""
+    """Write MTCNN's three nets as ONNX, for the device.
+
+    Their weights are facenet-pytorch's.
+    """
     from train.mtcnn import export_mtcnn
 
     for path in export_mtcnn(Path(out)):

@@ -87,11 +87,12 @@ def _fit_options(command: Command) -> Command:
 def fit_command(
     data: str, name: str, threads: int | None, workers: int | None, tensorboard: bool, **options: Any
 ) -> None:
-    """Fine-tune a network on DATA: fer2013.csv, KDEF, RAF-DB, JAFFE, CK+, a folder per class, or a zip of it.
+    """Fine-tune a network on DATA.
 
-    A fixed tenth of the training pictures (dev) is held out to choose the best epoch; near-duplicates of test pictures
-    leave training; where DATA names persons, nobody stands in two splits. Stop it with Ctrl-C; the same command goes on
-    after the last whole epoch. Under torchrun several processes share the work.
+    DATA is fer2013.csv, KDEF, RAF-DB, JAFFE, CK+, a folder per class, or a zip of it. A fixed tenth of the training
+    pictures (dev) is held out to choose the best epoch; near-duplicates of test pictures leave training; where DATA
+    names persons, nobody stands in two splits. Stop it with Ctrl-C; the same command goes on after the last whole
+    epoch. Under torchrun several processes share the work.
 
     \b
     Example:

@@ -17,9 +17,10 @@ import click
     "--quality", type=click.IntRange(1, 100), default=92, show_default=True, help="JPEG quality of the pictures."
 )
 def pack_command(data: str, out: str, pairs: tuple[str, ...], quality: int) -> None:
-    """Pack DATA into one small file, to carry to a machine with an accelerator; every command reads it as DATA.
+    """Pack DATA into one small file, to carry elsewhere.
 
-    Who is in train, dev and test is decided here and written down; near-duplicates of test pictures stay out.
+    To a machine with an accelerator, say: every command reads the file as DATA. Who is in train, dev and test is
+    decided here and written down; near-duplicates of test pictures stay out.
 
     \b
     Example:
