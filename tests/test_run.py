@@ -249,6 +249,12 @@ def test_a_broker_that_answers_garbage_is_no_good_end(portrait: Path) -> None:
                 process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 stack.callback(process.kill)
                 runs.append((name, options, url, process))
+        for name, answer in GARBAGE.items():
+            url = stack.enter_context(answering(answer))
+            command = [*EDGE, "feed", "--broker", url, "--fail-fast"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            stack.callback(process.kill)
+            runs.append((name, ["feed"], url, process))
         for name, options, url, process in runs:
             _, said = process.communicate(timeout=120)
             assert process.returncode == 3, (name, options, said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from edge.publish.topics import all_available, all_events, device_of
 
 QUEUED = 10_000
 """Messages held for a reader that is slower than the feed."""
+GRANTED_WITHIN = 10.0
+"""Seconds for the broker's answer to the subscription, with `fail_fast`."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at `until` while nothing comes."""
 
@@ -74,7 +77,8 @@ def receive(
         first_delay: seconds before the second try to connect; doubled up to 120.
 
     Raises:
-        OutsideError: with `fail_fast`, the broker did not answer, or refused us or the subscription.
+        OutsideError: with `fail_fast`, the broker did not answer, or refused us or the subscription, or said nothing to
+            it for ten seconds.
         InputError: the CA file cannot be used.
     """
     listener = _Listener(address, log, on_ready)
@@ -90,10 +94,16 @@ def receive(
         first_delay=first_delay,
     )
     connection.start()
+    patience = time.monotonic() + GRANTED_WITHIN
     try:
         while not until():
             if fail_fast and listener.denied:
                 raise OutsideError(listener.denied)
+            if fail_fast and not listener.granted and time.monotonic() > patience:
+                raise OutsideError(
+                    f"broker {address.server}: took the connection but did not let us listen within "
+                    f"{GRANTED_WITHIN:.0f} s: is it an MQTT broker?"
+                )
             try:
                 topic, payload = listener.inbox.get(timeout=LOOK_EVERY)
             except queue.Empty:
@@ -151,6 +161,7 @@ class _Listener:
     seen: Received = field(default_factory=Received)
     inbox: queue.Queue[tuple[str, bytes]] = field(default_factory=lambda: queue.Queue(QUEUED))
     denied: str = ""
+    granted: bool = False
 
     def connected(self, client: Client, window: int) -> None:
         client.subscribe([(all_events(self.address.prefix), 1), (all_available(self.address.prefix), 1)])
@@ -164,7 +175,7 @@ class _Listener:
     def subscribed(self, reasons: list[ReasonCode]) -> None:
         refused = [reason for reason in reasons if reason.is_failure]
         if not refused:
-            self.denied = ""
+            self.denied, self.granted = "", True
             self.on_ready()
             return
         first = not self.denied

@@ -227,8 +227,8 @@ class Connection:
             if self._stop.is_set():
                 return _End("away", f"broker {server}: stopped before it answered")
             if time.monotonic() > deadline:
-                text = f"broker {server}: took the connection but did not answer within {patience:.0f} s"
-                return _End("away", text, other_version=version == V5)
+                text = f"took the connection but did not answer within {patience:.0f} s: is it an MQTT broker?"
+                return _End("away", f"broker {server}: {text}", other_version=version == V5)
             trouble = wire.turn()
         if heard.answer is None:
             text = f"broker {server}: hung up on MQTT {_spoken(version)}: is it an MQTT broker, with TLS or without?"
