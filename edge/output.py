@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TextIO
 
@@ -13,6 +13,7 @@ from edge.config import Config
 from edge.events import Event, Minute
 from edge.host.logs import Log
 from edge.loop import Step
+from edge.printer import Printer
 from edge.publish import Publisher, open_publisher
 from edge.sources.state import CameraState
 
@@ -26,14 +27,19 @@ class Output:
     Args:
         config: the device, its cameras, and `[mqtt]`.
         stdout: where to print one JSON event a line, or None.
-        stop: set when the reader of standard output has gone.
+        stop: set when the run shall end, and by this object when the reader of standard output has gone.
+        say: takes one line for a person.
 
     Attributes:
         publisher: what sends to the broker; None where none is named, or before `connect`.
     """
 
-    def __init__(self, config: Config, stdout: TextIO | None, stop: threading.Event) -> None:
-        self._config, self._stdout, self._stop = config, stdout, stop
+    def __init__(
+        self, config: Config, stdout: TextIO | None, stop: threading.Event, say: Callable[[str], None]
+    ) -> None:
+        live = any(camera.live for camera in config.camera)
+        self._config = config
+        self._printer = Printer(stdout, stop, patient=not live, say=say) if stdout is not None else None
         self.publisher: Publisher | None = None
 
     def connect(self, stream: str, model: str, detector: str, *, log: Log, fail_fast: bool) -> None:
@@ -67,15 +73,34 @@ class Output:
         self.publisher = publisher
         publisher.start()
 
+    @property
+    def unread(self) -> int:
+        """Events that the reader of standard output did not take."""
+        return self._printer.dropped if self._printer is not None else 0
+
+    def wait(self) -> None:
+        """Let a file's run wait for a slow reader of standard output; a camera's never does."""
+        if self._printer is not None:
+            self._printer.wait()
+
     def close(self) -> int:
-        """Wait for the broker to confirm what is on its way; return how many events it has not."""
-        return self.publisher.close(DELIVERY_SECONDS) if self.publisher is not None else 0
+        """Wait for the broker to confirm what is on its way; return how many events it has not.
+
+        Raises:
+            OSError: standard output does not take the events.
+        """
+        try:
+            if self._printer is not None:
+                self._printer.close()
+        finally:
+            undelivered = self.publisher.close(DELIVERY_SECONDS) if self.publisher is not None else 0
+        return undelivered
 
     def event(self, event: Event) -> None:
         """Hand on an event."""
         line = event.to_json()
-        if self._stdout is not None:
-            self._print(line)
+        if self._printer is not None:
+            self._printer.line(line)
         if self.publisher is not None:
             self.publisher.event(event.camera, line)
 
@@ -107,15 +132,3 @@ class Output:
             for name in [one.name for one in self._config.camera] if camera is None else [camera]:
                 self.publisher.faces(name, 0)
                 self.publisher.emotion(name, "none")
-
-    def _print(self, line: str) -> None:
-        """Write a line; a reader that has gone, as in `edge run --stdout | head`, ends the run quietly."""
-        assert self._stdout is not None
-        try:
-            self._stdout.write(line + "\n")
-            self._stdout.flush()
-        except BrokenPipeError:
-            # What is left in the buffer goes nowhere, else Python complains of it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            self._stdout = None
-            self._stop.set()

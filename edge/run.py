@@ -56,6 +56,7 @@ class Summary:
         with_face: frames with a face in them.
         events: events made.
         undelivered: events that no broker confirmed.
+        unread: events that the reader of standard output did not take.
         emotions: in how many frames a face had which emotion.
         seconds: how long the frames took, from the first to the last.
     """
@@ -65,6 +66,7 @@ class Summary:
     with_face: int = 0
     events: int = 0
     undelivered: int = 0
+    unread: int = 0
     emotions: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -79,6 +81,8 @@ class Summary:
             parts.append(f"{self.broken} broken frames skipped")
         if self.undelivered:
             parts.append(f"{self.undelivered} events NOT confirmed by the broker")
+        if self.unread:
+            parts.append(f"{self.unread} events NOT read from standard output")
         return "; ".join(parts)
 
 
@@ -122,7 +126,7 @@ class Runner:
             raise InputError("--draw draws one camera, and there are several: choose one with --camera NAME")
         check_level(config.device, "device name")
         self.config = config
-        self._stop, self._log, self._output = stop, log, Output(config, stdout, stop)
+        self._stop, self._log, self._output = stop, log, Output(config, stdout, stop, self._warn)
         self._draw_to, self._max_frames, self._fail_fast = draw, max_frames, fail_fast
         self._open_aim, self._reload = aim, reload
         self._reread = threading.Event()
@@ -194,6 +198,7 @@ class Runner:
                 self._take_over(loop, keeper)
             if live and self._stop.wait(keeper.governor.rest(time.monotonic())):
                 return
+            self._output.wait()
             frame = cameras.next(LOOK_SECONDS)
             if self._away:
                 with keeper.loop:
@@ -310,7 +315,10 @@ class Runner:
         )  # fmt: skip
 
     def _disconnect(self) -> None:
-        self.summary.undelivered = self._output.close()
+        try:
+            self.summary.undelivered = self._output.close()
+        finally:
+            self.summary.unread = self._output.unread
 
     def _account(self, step: Step) -> None:
         self.summary.frames += 1
