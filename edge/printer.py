@@ -85,7 +85,7 @@ class Printer:
             self._say(f"standard output: {self._most} events wait for its reader: those that come now are dropped")
 
     def wait(self) -> None:
-        """Wait until not too many lines wait for the reader, where there is the patience, or until the run shall end."""
+        """Wait while too many lines wait for the reader, where there is the patience, and until the run shall end."""
         with self._changed:
             while self._patient and len(self._lines) >= self._most and not self._stop.is_set():
                 self._changed.wait(LOOK_SECONDS)

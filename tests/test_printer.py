@@ -14,8 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import paho.mqtt.publish as send
 import pytest
-from mosquitto import PATIENCE, Lines
+from mosquitto import PATIENCE, Lines, Mosquitto
 from test_capture import until
 from test_network import serving
 
@@ -38,7 +39,7 @@ class Pipe:
     def __init__(self) -> None:
         self.out, inward = os.pipe()
         fcntl.fcntl(inward, fcntl.F_SETPIPE_SZ, SMALL)
-        self.stream = open(inward, "w")
+        self.stream = os.fdopen(inward, "w")
 
     def full(self) -> bool:
         """Whether no further line fits into it."""
@@ -200,4 +201,27 @@ def test_a_file_whose_events_nobody_reads_is_ended_by_a_signal(
     _, said = process.communicate(timeout=2 * PATIENCE)
     assert process.returncode == 0, said
     assert "events NOT read from standard output" in said
+    assert "Traceback" not in said
+
+
+# `edge feed`
+
+
+def test_a_feed_that_nobody_reads_is_ended_by_a_signal(broker: Mosquitto, pipe: Pipe) -> None:
+    command = [*EDGE, "feed", "--broker", f"mqtt://127.0.0.1:{broker.port}/p"]
+
+    def filled() -> bool:
+        send.single("p/d/c/events", f'{{"x": "{LINE}"}}', qos=1, hostname="127.0.0.1", port=broker.port)
+        return pipe.full()
+
+    with subprocess.Popen(command, stdout=pipe.stream, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(filled)
+            for _ in range(3):
+                filled()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 0, said
     assert "Traceback" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from edge.broker import BrokerAddress, Credentials
 from edge.feed.receive import Event, Received, receive
 from edge.feed.rows import Rows, line_of
+from edge.printer import Printer
 from edge.publish.topics import all_events
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class View(Protocol):
 class JsonLines:
     """One JSON object a line, flushed, ASCII alone: for a pipe."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
 
     def event(self, event: Event) -> None:
         """Write the event as it came, on one line."""
-        self._out.write(json.dumps(event, separators=(", ", ": ")) + "\n")
-        self._out.flush()
+        self._printer.wait()
+        self._printer.line(json.dumps(event, separators=(", ", ": ")))
 
     def status(self, device: str, status: str) -> None:
         """Nothing: a line is an event."""
@@ -50,19 +50,19 @@ class JsonLines:
 class PlainLines:
     """One readable line an event: for a terminal without `rich`."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, printer: Printer) -> None:
         self._rows = Rows()
-        self._out = out
+        self._printer = printer
 
     def event(self, event: Event) -> None:
         """Write the event in words."""
-        self._out.write(line_of(self._rows.take(event, time.monotonic())) + "\n")
-        self._out.flush()
+        self._printer.wait()
+        self._printer.line(line_of(self._rows.take(event, time.monotonic())))
 
     def status(self, device: str, status: str) -> None:
         """Write that a device came or went."""
-        self._out.write(self._rows.status(device, status) + "\n")
-        self._out.flush()
+        self._printer.wait()
+        self._printer.line(self._rows.status(device, status))
 
 
 class LiveTable:
@@ -150,10 +150,12 @@ def run_feed(
     seen = Received()
     began = last = clock()
 
+    ending = threading.Event() if stop is None else stop
+
     def enough() -> bool:
         now = clock()
         return (
-            (stop is not None and stop.is_set())
+            ending.is_set()
             or (max_events is not None and seen.events >= max_events)
             or (seconds is not None and now - began >= seconds)
             or (idle is not None and now - last >= idle)
@@ -169,7 +171,7 @@ def run_feed(
             log(f"broker {address.server}: connected; waiting for events on {all_events(address.prefix)}")
         on_ready()
 
-    with by_signal, contextlib.suppress(KeyboardInterrupt), _view(out, address, as_json) as view:
+    with by_signal, contextlib.suppress(KeyboardInterrupt), _view(out, address, as_json, ending) as view:
 
         def take(event: Event) -> None:
             nonlocal last
@@ -180,21 +182,19 @@ def run_feed(
         def status(device: str, said: str) -> None:
             view.status(device, said)
 
-        try:
-            found = receive(
-                address, credentials, take, status,
-                ca_file=ca_file, fail_fast=fail_fast, log=log, until=enough, on_ready=ready,
-            )  # fmt: skip
-            seen.unreadable, seen.dropped = found.unreadable, found.dropped
-        except BrokenPipeError:
-            _forget(out)
+        found = receive(
+            address, credentials, take, status,
+            ca_file=ca_file, fail_fast=fail_fast, log=log, until=enough, on_ready=ready,
+        )  # fmt: skip
+        seen.unreadable, seen.dropped = found.unreadable, found.dropped
     return seen
 
 
 @contextlib.contextmanager
-def _view(out: TextIO, address: BrokerAddress, as_json: bool) -> Iterator[View]:
+def _view(out: TextIO, address: BrokerAddress, as_json: bool, stop: threading.Event) -> Iterator[View]:
     if as_json:
-        yield JsonLines(out)
+        with _printing(out, stop) as printer:
+            yield JsonLines(printer)
         return
     try:
         import rich  # noqa: F401
@@ -203,11 +203,25 @@ def _view(out: TextIO, address: BrokerAddress, as_json: bool) -> Iterator[View]:
     else:
         rich_is_there = out is sys.stdout and out.isatty()
     if not rich_is_there:
-        yield PlainLines(out)
+        with _printing(out, stop) as printer:
+            yield PlainLines(printer)
         return
     table = LiveTable(f"{address.server}/{address.prefix}")
     with table.live():
         yield table
+
+
+@contextlib.contextmanager
+def _printing(out: TextIO, stop: threading.Event) -> Iterator[Printer]:
+    """Print what waits before the end, unless told to stop: a reader that stalls must not hold up that."""
+    printer = Printer(out, stop, patient=True)
+    try:
+        yield printer
+    except KeyboardInterrupt:
+        stop.set()
+        raise
+    finally:
+        printer.close()
 
 
 @contextlib.contextmanager
@@ -225,11 +239,3 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
-
-
-def _forget(out: TextIO) -> None:
-    """Send what a reader that went away did not take to nowhere: the interpreter's last flush is then quiet."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())
-        os.close(nowhere)
