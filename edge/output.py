@@ -41,6 +41,8 @@ class Output:
         self._config = config
         self._printer = Printer(stdout, stop, patient=not live, say=say) if stdout is not None else None
         self.publisher: Publisher | None = None
+        self._ended: set[str] = set()
+        self._retaining = threading.Lock()
 
     def connect(self, stream: str, model: str, detector: str, *, log: Log, fail_fast: bool) -> None:
         """Start to publish, when a broker is named.
@@ -115,12 +117,14 @@ class Output:
             return
         areas = [float((f.box[2] - f.box[0]) * (f.box[3] - f.box[1])) for f in step.faces]
         largest = step.emotions[areas.index(max(areas))] if areas else None
-        camera = step.frame.camera
-        self.publisher.faces(camera, len(areas))
-        self.publisher.emotion(camera, (largest.label or largest.skipped or "none") if largest else "none")
+        label = (largest.label or largest.skipped or "none") if largest else "none"
+        self._retain(step.frame.camera, len(areas), label)
 
     def state(self, state: CameraState) -> None:
-        """Say how a camera is."""
+        """Say how a camera is; of one that has ended, that nobody is seen any more as well."""
+        if state.state == "ended":
+            self._ended.add(state.camera)
+            self._retain(state.camera, 0, "none")
         if self.publisher is not None:
             moment = datetime.fromtimestamp(state.time, timezone.utc).isoformat(timespec="milliseconds")
             said = {"v": 1, "state": state.state, "reason": state.reason, "ts": moment.replace("+00:00", "Z")}
@@ -130,5 +134,10 @@ class Output:
         """Say of a camera, or of every one, that nobody is seen any more: a retained face would stand for ever."""
         if self.publisher is not None:
             for name in [one.name for one in self._config.camera] if camera is None else [camera]:
-                self.publisher.faces(name, 0)
-                self.publisher.emotion(name, "none")
+                self._retain(name, 0, "none")
+
+    def _retain(self, camera: str, count: int, label: str) -> None:
+        with self._retaining:  # the last frame of a camera may be at work while its thread says that it has ended
+            if self.publisher is not None and (not count or camera not in self._ended):
+                self.publisher.faces(camera, count)
+                self.publisher.emotion(camera, label)

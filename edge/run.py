@@ -59,6 +59,7 @@ class Summary:
         unread: events that the reader of standard output did not take.
         emotions: in how many frames a face had which emotion.
         seconds: how long the frames took, from the first to the last.
+        failed: names of the cameras that could not be opened or read on.
     """
 
     frames: int = 0
@@ -69,6 +70,7 @@ class Summary:
     unread: int = 0
     emotions: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    failed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         rate = f", {self.frames / self.seconds:.1f} frames/s" if self.seconds > 0 else ""
@@ -79,6 +81,8 @@ class Summary:
         parts.append(f"{self.events} events")
         if self.broken:
             parts.append(f"{self.broken} broken frames skipped")
+        if self.failed:
+            parts.append(f"FAILED: {', '.join(self.failed)}")
         if self.undelivered:
             parts.append(f"{self.undelivered} events NOT confirmed by the broker")
         if self.unread:
@@ -176,7 +180,7 @@ class Runner:
             for minute in loop.minutes():
                 self._output.minute(minute)
             self.summary.seconds = time.monotonic() - began
-            self.summary.broken = cameras.broken
+            self.summary.broken, self.summary.failed = cameras.broken, cameras.failed
         return self.summary
 
     def _classifier(self) -> tuple[Classifier, int, str | None]:

@@ -69,10 +69,11 @@ def command(
     """Read a camera or file, find faces, read their emotions.
 
     They go where --stdout, --broker or --draw say. Ends when the file ends, after --max-frames, or with Ctrl-C or
-    SIGTERM; a camera or a broker that does not answer is waited for. SIGHUP reads edge.toml anew. No picture leaves
-    the device: events hold boxes and scores.
+    SIGTERM; a camera or a broker that does not answer is waited for. Of several cameras, a file that cannot be
+    read ends alone. SIGHUP reads edge.toml anew. No picture leaves the device: events hold boxes and scores.
 
-    Exit codes: 0 well ended, every event delivered; 2 wrong usage or input; 3 camera or broker did not answer
+    Exit codes: 0 well ended, every event delivered; 2 wrong usage or input, or a
+    camera that failed while the others went on; 3 camera or broker did not answer
     (--fail-fast), or the broker had not confirmed every event at the end.
 
     \b
@@ -115,6 +116,9 @@ def command(
             signal.signal(signal.SIGHUP, lambda number, frame: runner.reread())
         summary = runner.run()
         log(str(summary))
+    # Whoever tells a run to stop has heard of a failed camera; where the run ends by itself its code says it.
+    if summary.failed and not STOP.is_set():
+        return InputError.exit_code
     return OutsideError.exit_code if summary.undelivered else 0
 
 

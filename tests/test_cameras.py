@@ -159,10 +159,36 @@ def test_what_goes_wrong_is_raised(tmp_path: Path) -> None:
     with pytest.raises(OutsideError, match="/dev/video63 does not answer"):
         open_cameras([CameraConfig(good, "a"), CameraConfig("/dev/video63", "b")], fail_fast=True)
     with pytest.raises(InputError, match="no such file"):
-        open_cameras([CameraConfig(good, "a"), CameraConfig(str(tmp_path / "none.mp4"), "b")])
+        open_cameras([CameraConfig(good, "a"), CameraConfig(str(tmp_path / "none.mp4"), "b")], fail_fast=True)
     with pytest.raises(InputError, match='two cameras are named "a"'):
         open_cameras([CameraConfig(good, "a"), CameraConfig(good, "a")])
     assert threads() == []
+
+
+def test_a_file_that_fails_leaves_the_others_their_turns(tmp_path: Path, states: States) -> None:
+    bad = tmp_path / "pictures"
+    bad.mkdir()
+    (bad / "a.png").write_bytes(b"no picture")
+    configs = [
+        CameraConfig(str(tmp_path / "none.mp4"), "gone"),
+        CameraConfig(str(bad), "bad"),
+        CameraConfig(clip(tmp_path / "a.mp4", 20), "good"),
+    ]
+    said: list[str] = []
+    with open_cameras(configs, say=said.append, on_state=states) as cameras:
+        seen = [frame.index for frame in iter(lambda: cameras.next(PATIENCE), None)]
+        assert cameras.ended
+        assert seen == list(range(20))
+        assert sorted(cameras.failed) == ["bad", "gone"]
+        assert "no such file" in str(cameras.stats()["gone"].reason)
+        assert "not one of its 1 images" in str(cameras.stats()["bad"].reason)
+    assert [line.partition(":")[0] for line in said] == ["camera gone has failed", "camera bad has failed"]
+    ended = [state.camera for state in states.seen if state.state == "ended"]
+    assert sorted(ended) == ["bad", "gone", "good"]
+    assert threads() == []
+    with open_cameras(configs[1:], fail_fast=True) as cameras, pytest.raises(InputError, match="not one of its 1"):
+        while cameras.next(PATIENCE) is not None:
+            pass
 
 
 def test_a_limit_does_not_lift_a_cameras_own_rate() -> None:

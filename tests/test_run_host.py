@@ -96,6 +96,75 @@ def test_two_cameras_have_topics_and_tracks_of_their_own(
         listener.wait(f"{camera}/events", [line for line in done.stdout.splitlines() if f'"camera":"{camera}"' in line])
 
 
+def bad_and_good(tmp_path: Path, good: Path, port: int) -> str:
+    """Write an edge.toml of a clip that plays, a file that is missing, one that is no video, and one cut off."""
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"broken")
+    (tmp_path / "edge.toml").write_text(
+        f'device = "wall"\n[[camera]]\nsource = "missing.mp4"\nname = "missing"\n'
+        f'[[camera]]\nsource = "{good}"\nname = "front"\nfps = 100\n'
+        f'[[camera]]\nsource = "{tmp_path}/text.mp4"\nname = "text"\n'
+        f'[[camera]]\nsource = "{tmp_path}/pictures"\nname = "pictures"\n'
+        f'[mqtt]\nbroker = "mqtt://127.0.0.1:{port}/test/emotion"\n'
+    )
+    return str(tmp_path / "edge.toml")
+
+
+def test_a_bad_file_of_several_cameras_ends_alone_and_is_said(
+    tmp_path: Path, portrait_clip: Path, broker: Mosquitto
+) -> None:
+    config = bad_and_good(tmp_path, portrait_clip, broker.port)
+    listener = Listener(broker.address)
+    done = subprocess.run(
+        [*EDGE, "run", "--config", config, "--stdout"],
+        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "FAILED: missing, text, pictures" in done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["type"] for event in events if event["type"] != "update"] == ["enter", "leave"] * 2
+    assert {event["camera"] for event in events} == {"front"}
+    reasons = {
+        "missing": "no such file",
+        "text": "no video that OpenCV can read",
+        "pictures": "not one of its 1 images",
+    }
+    for name, why in reasons.items():
+        assert done.stderr.count(f"camera {name} has failed") == 1
+        listener.wait_last(f"{name}/faces", "0")
+        state = json.loads(listener.of(f"{name}/state")[-1])
+        assert state["state"] == "ended"
+        assert why in state["reason"]
+        jsonschema.validate(state, schema("state"))
+
+
+def test_a_failed_camera_does_not_make_a_failure_of_a_run_that_is_told_to_end(
+    tmp_path: Path, portrait_clip: Path, broker: Mosquitto
+) -> None:
+    config = bad_and_good(tmp_path, portrait_clip, broker.port)
+    listener = Listener(broker.address)
+    with running("--config", config) as process:
+        first(listener, "pictures/state")
+        first(listener, "front/events")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+
+
+def test_several_cameras_of_which_none_can_be_opened_end_at_once(tmp_path: Path) -> None:
+    (tmp_path / "edge.toml").write_text(
+        '[[camera]]\nsource = "a.mp4"\nname = "a"\n[[camera]]\nsource = "b.mp4"\nname = "b"\n'
+    )
+    done = subprocess.run(
+        [*EDGE, "run", "--config", "edge.toml"], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "a.mp4: no such file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_draw_wants_one_camera(tmp_path: Path, portrait: Path) -> None:
     (tmp_path / "edge.toml").write_text(
         f'[[camera]]\nsource = "{portrait}"\n[[camera]]\nsource = "{portrait}"\nname = "back"\n'

@@ -88,27 +88,39 @@ def open_cameras(
 ) -> Cameras:
     """Open all cameras of a configuration, each with a thread of its own.
 
+    Of several, one that cannot be opened keeps the others from nothing: it has ended, and says why.
+
     Args:
         cameras: as in `[[camera]]`.
         say: takes one line when a camera goes away or comes back; may be called from any thread.
         on_state: takes a camera's state whenever it changes; may be called from any thread.
-        fail_fast: raise instead of waiting for a camera.
+        fail_fast: raise instead of waiting for a camera, or of going on without one.
 
     Raises:
-        InputError: a file is missing or unreadable, or a setting does not fit its source.
+        InputError: no file is there and readable, or a setting does not fit its source.
         OutsideError: a camera does not answer, with `fail_fast`.
     """
     from edge.sources.cameras import Cameras
+    from edge.sources.failed import Failed
     from edge.sources.reading import Reading
 
     opened: list[Opened] = []
+    failed: list[InputError] = []
     try:
         for config in cameras:
-            if config.live:
-                opened.append(_open_live(config, say=say, on_state=on_state, fail_fast=fail_fast))
-            else:
-                opened.append(Reading(_open_file(config.source, config.name), fps=config.fps, on_state=on_state))
-        return Cameras(opened)
+            try:
+                if config.live:
+                    opened.append(_open_live(config, say=say, on_state=on_state, fail_fast=fail_fast))
+                else:
+                    opened.append(Reading(_open_file(config.source, config.name), fps=config.fps, on_state=on_state))
+            except InputError as error:
+                if fail_fast:
+                    raise
+                failed.append(error)
+                opened.append(Failed(config.name, str(error), say, on_state))
+        if failed and len(failed) == len(opened):
+            raise failed[0]
+        return Cameras(opened, say=say, fail_fast=fail_fast)
     except BaseException:
         for one in opened:
             one.close()

@@ -8,28 +8,43 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeAlias
 
-from edge.errors import InputError
-from edge.sources.capture import LOOK_SECONDS, Capture
+from edge.errors import InputError, first_line
+from edge.sources.capture import BREAKS, LOOK_SECONDS, Capture
+from edge.sources.failed import Failed
 from edge.sources.reading import Reading
 from edge.sources.state import CameraStats
 from edge.values import Frame
 
-Opened: TypeAlias = Capture | Reading
-"""A live camera or a file, with a thread of its own."""
+Opened: TypeAlias = Capture | Reading | Failed
+"""A live camera or a file, with a thread of its own; or one that could not be opened."""
 
 
 class Cameras:
     """Cameras read by their own threads. They start at once; `with` closes them.
 
+    A file of several that cannot be read on ends, and says why; the others go on.
+
     Args:
         opened: one for each camera; their names must differ.
+        say: takes one line for a person.
+        fail_fast: let a file that fails be everyone's end.
         clock: seconds that never go back.
+
+    Attributes:
+        failed: names of the cameras that could not be opened or read on.
 
     Raises:
         InputError: two have the same name, or there is none.
     """
 
-    def __init__(self, opened: Sequence[Opened], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        opened: Sequence[Opened],
+        *,
+        say: Callable[[str], None] = lambda text: None,
+        fail_fast: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         names = [one.camera for one in opened]
         if not names:
             raise InputError("no camera: name at least one source")
@@ -37,7 +52,8 @@ class Cameras:
             if names.count(name) > 1:
                 raise InputError(f'two cameras are named "{name}": give each a name of its own')
         self.opened = tuple(opened)
-        self._clock = clock
+        self.failed = [one.camera for one in opened if isinstance(one, Failed)]
+        self._say, self._fail_fast, self._clock = say, fail_fast, clock
         self._own = [one.max_fps for one in self.opened]
         self._turn = 0
         self._changed = threading.Condition()
@@ -57,7 +73,7 @@ class Cameras:
             A frame, or None when the time is up or all cameras have ended (`ended`).
 
         Raises:
-            InputError: not one frame of a file can be decoded.
+            InputError: not one frame of the only camera, a file, can be decoded.
             OutsideError: a camera does not answer, with `fail_fast`.
         """
         until = None if timeout is None else self._clock() + timeout
@@ -109,11 +125,24 @@ class Cameras:
         """Ask each camera once, beginning behind the one that gave the last frame."""
         for step in range(len(self.opened)):
             turn = (self._turn + step) % len(self.opened)
-            frame = self.opened[turn].take()
+            frame = self._take_of(self.opened[turn])
             if frame is not None:
                 self._turn = turn + 1
                 return frame
         return None
+
+    def _take_of(self, one: Opened) -> Frame | None:
+        """Ask a camera; a file of several that fails ends alone."""
+        try:
+            return one.take()
+        except (InputError, *BREAKS) as error:
+            if self._fail_fast or len(self.opened) == 1 or not isinstance(one, Reading):
+                raise
+            why = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
+            one.give_up(why)
+            self.failed.append(one.camera)
+            self._say(f"camera {one.camera} has failed: {why}; the others go on")
+            return None
 
     def _wake(self) -> None:
         with self._changed:

@@ -110,6 +110,13 @@ class Reading:
             self.given,
         )  # fmt: skip
 
+    def give_up(self, why: str) -> None:
+        """Let what `take` has raised be the end of this file alone; called by whoever got it."""
+        with self._changed:
+            self._over, self._error = True, None
+            self._ahead.clear()
+        self._tell("ended", why)
+
     def stop(self) -> None:
         """Ask the thread to end, without waiting for it; what is decoded is still given."""
         self._closing.set()
