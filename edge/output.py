@@ -15,6 +15,7 @@ from edge.host.logs import Log
 from edge.loop import Step
 from edge.printer import Printer
 from edge.publish import Publisher, open_publisher
+from edge.publish.stage import NewStage
 from edge.sources.state import CameraState
 
 DELIVERY_SECONDS = 10.0
@@ -44,7 +45,7 @@ class Output:
         self._ended: set[str] = set()
         self._retaining = threading.Lock()
 
-    def connect(self, stream: str, model: str, detector: str, *, log: Log, fail_fast: bool) -> None:
+    def connect(self, stream: str, model: str, detector: str, *, log: Log, fail_fast: bool, stage: NewStage) -> None:
         """Start to publish, when a broker is named.
 
         Args:
@@ -53,6 +54,7 @@ class Output:
             detector: the detector in use.
             log: takes lines for a person.
             fail_fast: raise when the broker does not answer.
+            stage: makes what a watchdog looks at.
 
         Raises:
             InputError: what is configured is wrong.
@@ -64,7 +66,7 @@ class Output:
         publisher = open_publisher(
             parse_broker(settings.broker), config.device,
             credentials=read_credentials(settings.username, settings.password_file), ca_file=settings.ca_file,
-            fail_fast=fail_fast, log=log,
+            fail_fast=fail_fast, log=log, stage=stage,
         )  # fmt: skip
         publisher.info(
             {

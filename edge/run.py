@@ -22,6 +22,7 @@ from edge.host.fit import Fit
 from edge.host.health import CameraStats, DetectorUse, ModelUse, QueueStats
 from edge.host.keeper import Keeper
 from edge.host.logs import Log
+from edge.host.watchdog import Notifier, Watchdog
 from edge.loop import Loop, Step
 from edge.model import Classifier, load_model
 from edge.model.choice import load_chosen
@@ -150,16 +151,20 @@ class Runner:
         classifier, threads, why = self._classifier()
         detector = load_configured(config.detect, live=live, say=self._warn)
         stream = new_stream()
+        watchdog = Watchdog(Notifier(), log=lambda text: self._log(text, level="error"))
         loop = Loop(detector, classifier, EventMaker(config.device, stream, classifier.info.id, clock_state()), config)
         with ExitStack() as stack:
             stack.callback(self._disconnect)
             stack.callback(self._output.nobody)
-            self._output.connect(stream, classifier.info.id, detector.name, log=self._log, fail_fast=self._fail_fast)
+            self._output.connect(
+                stream, classifier.info.id, detector.name, log=self._log, fail_fast=self._fail_fast,
+                stage=watchdog.stage,
+            )  # fmt: skip
             cameras = stack.enter_context(
                 open_cameras(config.camera, say=self._log, on_state=self._state, fail_fast=self._fail_fast)
             )
             drawing = self._drawing(stack, cameras)
-            keeper = stack.enter_context(self._keeper(cameras, detector, classifier, threads, why))
+            keeper = stack.enter_context(self._keeper(cameras, detector, classifier, threads, why, watchdog))
             if self._open_aim is not None:
                 self._aim = self._open_aim([camera.name for camera in config.camera])
                 stack.callback(self._aim.close)
@@ -286,7 +291,13 @@ class Runner:
         return drawing
 
     def _keeper(
-        self, cameras: Cameras, detector: Detector, classifier: Classifier, threads: int, why: str | None
+        self,
+        cameras: Cameras,
+        detector: Detector,
+        classifier: Classifier,
+        threads: int,
+        why: str | None,
+        watchdog: Watchdog,
     ) -> Keeper:
         """Return what keeps this run well."""
         info, publisher = classifier.info, self._output.publisher
@@ -316,6 +327,7 @@ class Runner:
             self.config, self._log, cameras=captured, detector=in_use, model=model,
             queue=queue if publisher is not None else None, limit=cameras.limit, fit=fit,
             tell=publisher.health if publisher is not None else lambda message: None,
+            watchdog=watchdog,
         )  # fmt: skip
 
     def _disconnect(self) -> None:

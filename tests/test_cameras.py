@@ -187,8 +187,7 @@ def test_a_file_that_fails_leaves_the_others_their_turns(tmp_path: Path, states:
     assert sorted(ended) == ["bad", "gone", "good"]
     assert threads() == []
     with open_cameras(configs[1:], fail_fast=True) as cameras, pytest.raises(InputError, match="not one of its 1"):
-        while cameras.next(PATIENCE) is not None:
-            pass
+        list(iter(lambda: cameras.next(PATIENCE), None))
 
 
 def test_a_limit_does_not_lift_a_cameras_own_rate() -> None:

@@ -77,7 +77,7 @@ def test_a_run_on_the_clip(portrait_clip: object, port: int, monkeypatch: pytest
                     break
             assert came.wait(PATIENCE)
             page = fetch(port)
-            assert {systemd.recv(4096) for _ in range(2)} == {b"READY=1", b"WATCHDOG=1"}
+            assert [systemd.recv(4096) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
             message = json.loads(json.dumps(keeper.message()))
             keeper.reloading(lambda: replace(config, limits=LimitsConfig(max_fps=5.0)))
             assert systemd.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")

@@ -8,12 +8,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mosquitto import Mosquitto, free_port
 
+from edge.broker import BrokerAddress
+from edge.host.rounds import Round, Rounds
 from edge.host.watchdog import SEND_WITHIN, Notifier, Watchdog, watchdog_seconds
+from edge.publish import connection
+from edge.publish.mqtt import MqttPublisher
 
 PATIENCE = 30.0
 """Seconds that a test waits for what must happen."""
@@ -262,6 +268,131 @@ def test_a_process_whose_stage_is_stuck(systemd: Systemd) -> None:
     finally:
         child.kill()
         child.communicate()
+
+
+# The thread that talks to the broker
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The deadline of a turn at the broker, shortened with all that a turn waits for."""
+    monkeypatch.setattr(connection, "TURN_SECONDS", 2.0)
+    monkeypatch.setattr(connection, "TURN", 0.1)
+    return 2.0
+
+
+class Held:
+    """A log that can be made to hang, as a full disk or a dead mount makes one."""
+
+    def __init__(self) -> None:
+        self.hang, self.entered, self.go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, text: str) -> None:
+        if self.hang.is_set():
+            self.entered.set()
+            self.go_on.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("systemd", ["path"], indirect=True)
+def test_an_absent_broker_is_healthy_and_a_stuck_thread_is_not(
+    systemd: Systemd, new_broker: Callable[..., Mosquitto], hurried: float
+) -> None:
+    """Absent for longer than a deadline, connected, frozen: fed. Then the thread itself hangs: it starves."""
+    watchdog, held = Watchdog(Notifier(systemd.address), seconds=0.5, log=lambda text: None), Held()
+    broker = new_broker()
+    broker.stop()
+    publisher = MqttPublisher(broker.address, "hall", log=held, first_delay=0.1, stage=watchdog.stage)
+
+    def fed(deadlines: float = 1.5) -> None:
+        while systemd.hear(0.001) is not None:
+            pass
+        for _ in range(int(4 * hurried * deadlines)):  # one each quarter of a second
+            assert systemd.hear() == "WATCHDOG=1"
+
+    def connected(yes: bool) -> None:
+        end = time.monotonic() + PATIENCE
+        while publisher.queue().connected is not yes:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    watchdog.start()
+    publisher.start()
+    try:
+        fed()
+        broker.start()
+        connected(True)
+        fed()
+        broker.freeze()
+        publisher.event("front", "{}")
+        fed()
+        held.hang.set()
+        broker.kill()
+        assert held.entered.wait(PATIENCE)
+        said = systemd.hear_until("STATUS=")
+        assert said.startswith("STATUS=mqtt is stuck for ")
+        assert " in wait (threading.py:" in said
+        assert systemd.hear(within=1.5) is None, "fed three times in systemd's patience, though it was stuck"
+        held.hang.clear()
+        held.go_on.set()
+        assert systemd.hear_until("STATUS=") == "STATUS=all goes on"
+        fed(0.5)
+    finally:
+        held.go_on.set()
+        publisher.close(0)
+        watchdog.close()
+
+
+@pytest.mark.parametrize("systemd", ["path"], indirect=True)
+def test_a_thread_at_the_broker_that_has_died_is_missed(
+    systemd: Systemd, hurried: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda what: None)
+
+    def broken(text: str) -> None:
+        raise RuntimeError(text)
+
+    watchdog = Watchdog(Notifier(systemd.address), seconds=0.5, log=lambda text: None)
+    publisher = MqttPublisher(
+        BrokerAddress("127.0.0.1", free_port()), "hall", log=broken, first_delay=0.1, stage=watchdog.stage
+    )
+    publisher.start()
+    watchdog.start()
+    try:
+        said = systemd.hear_until("STATUS=")
+        assert said.startswith("STATUS=mqtt is stuck for ")
+        assert said.endswith(": its thread has ended")
+        assert systemd.hear(within=1.5) is None
+    finally:
+        publisher.close(0)
+        watchdog.close()
+
+
+def test_a_publisher_that_is_closed_is_not_missed(broker: Mosquitto, hurried: float) -> None:
+    watchdog = Watchdog(Notifier(""), seconds=30.0, log=print)
+    publisher = MqttPublisher(broker.address, "hall", first_delay=0.1, stage=watchdog.stage)
+    publisher.start()
+    publisher.close(PATIENCE)
+    assert watchdog.healthy(time.monotonic() + 1000)
+
+
+def test_a_round_that_never_comes_back_is_missed() -> None:
+    watchdog = Watchdog(Notifier(""), seconds=30.0, log=print)
+    begun, over = threading.Event(), threading.Event()
+
+    def look() -> None:
+        begun.set()
+        over.wait(PATIENCE)
+
+    rounds = Rounds(Round("a look", 0.01, look), log=print, stage=watchdog.stage("rounds", 60.0))
+    rounds.start()
+    try:
+        assert begun.wait(PATIENCE)
+        assert not watchdog.stuck(time.monotonic() + 50)
+        assert list(watchdog.stuck(time.monotonic() + 70)) == ["rounds"]
+    finally:
+        over.set()
+        rounds.close()
+    assert watchdog.healthy(time.monotonic() + 1000)
 
 
 def test_closing_is_not_held_up_by_systemds_patience() -> None:

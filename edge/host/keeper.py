@@ -20,6 +20,9 @@ from edge.host.watchdog import Notifier, Watchdog
 FRAME_DEADLINE = 10.0
 """Seconds that the loop may take for one frame."""
 
+ROUND_DEADLINE = 60.0
+"""Seconds that a look at the heat or a health message may take; a firmware that is asked may take some."""
+
 
 class Keeper:
     """Looks after one run. To be entered as soon as everything is open; `with` ends it.
@@ -34,6 +37,7 @@ class Keeper:
         tell: takes a health message, every `health.every` seconds.
         limit: takes the frames a second that each live camera may have, None for all, when that changes.
         fit: measures this device, where that is to be done.
+        watchdog: looks at the stages that others have made of it, not yet started; one of its own where None.
 
     Metrics that cannot be served are said, and missed: nobody takes a device off its wall for them.
     """
@@ -50,11 +54,12 @@ class Keeper:
         tell: Callable[[Mapping[str, Any]], None],
         limit: Callable[[float | None], None],
         fit: Fit | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._log, self._tell, self._limit = log, tell, limit
         self._cameras, self._fit = cameras, fit
         self._notifier = Notifier()
-        self._watchdog = Watchdog(self._notifier, log=lambda text: log(text, level="error"))
+        self._watchdog = watchdog or Watchdog(self._notifier, log=lambda text: log(text, level="error"))
         self.loop = self._watchdog.stage("loop", FRAME_DEADLINE)
         self.governor = Governor(config.limits, log=lambda text: log(text, level="warning"))
         self.health = Health(
@@ -68,7 +73,8 @@ class Keeper:
         ]
         if fit is not None:
             rounds.append(Round("measuring the device", LOOK_EVERY, self._measure))
-        self._rounds = Rounds(*rounds, log=lambda text: log(text, level="warning"))
+        stage = self._watchdog.stage("rounds", ROUND_DEADLINE)
+        self._rounds = Rounds(*rounds, log=lambda text: log(text, level="warning"), stage=stage)
         self._config, self._stack = config, ExitStack()
 
     def __enter__(self) -> Keeper:
@@ -77,7 +83,6 @@ class Keeper:
                 self._serve_metrics(stack, self._config.health.metrics_port, self._config.health.metrics_address)
             self._limit(self.governor.fps)
             stack.callback(self._watchdog.close)
-            self._watchdog.start()
             if self._fit is not None:
                 stack.callback(self._fit.close)
             stack.callback(self._rounds.close)
@@ -85,6 +90,7 @@ class Keeper:
             stack.callback(self._notifier.stopping)
             self._stack = stack.pop_all()
         self._notifier.ready()
+        self._watchdog.start()  # what feeds it before READY=1 is no word of a service that runs
         return self
 
     def __exit__(self, *error: object) -> None:

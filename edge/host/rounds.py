@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from edge.errors import first_line
+from edge.host.watchdog import Stage
 
 HEAT_EVERY = 5.0
 """Seconds between two looks at the heat."""
@@ -36,12 +38,19 @@ class Rounds:
     Args:
         rounds: what to do.
         log: takes one line for a person.
+        stage: what the watchdog looks at; a round that never comes back leaves it at work. None: nobody looks.
         clock: seconds on a clock that never goes back.
     """
 
-    def __init__(self, *rounds: Round, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *rounds: Round,
+        log: Callable[[str], None],
+        stage: Stage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._due = {each: clock() + each.every for each in rounds}
-        self._log, self._clock = log, clock
+        self._log, self._stage, self._clock = log, stage or nullcontext(), clock
         self._said: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
@@ -61,7 +70,8 @@ class Rounds:
         for each, due in self._due.items():
             if now >= due and not self._stop.is_set():
                 self._due[each] = max(due + each.every, now)  # what was missed is not made up for
-                self._do(each)
+                with self._stage:
+                    self._do(each)
         return max(0.0, min(self._due.values(), default=now + HEAT_EVERY) - self._clock())
 
     def _do(self, each: Round) -> None:

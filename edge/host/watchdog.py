@@ -91,11 +91,11 @@ class Stage:
     def __init__(self, name: str, deadline: float, clock: Callable[[], float]) -> None:
         self.name, self.deadline = name, deadline
         self._clock = clock
-        self._since: tuple[float, int] | None = None
+        self._since: tuple[float, threading.Thread] | None = None
 
     def working(self) -> None:
         """A piece of work begins, in this thread; its deadline runs."""
-        self._since = self._clock(), threading.get_ident()
+        self._since = self._clock(), threading.current_thread()
 
     def done(self) -> None:
         """The piece of work has ended; the stage waits for the next one, for as long as that takes."""
@@ -196,9 +196,9 @@ class Watchdog:
                 return
 
 
-def _place(thread: int) -> str:
+def _place(thread: threading.Thread) -> str:
     """Return where a thread is at this moment, as ` in detect (mtcnn.py:88)`."""
-    frame = sys._current_frames().get(thread)
-    if frame is None:
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None or not thread.is_alive():  # another thread may have taken over the number of a dead one
         return ": its thread has ended"
     return f" in {frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"

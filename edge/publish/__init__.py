@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.broker import BrokerAddress, Credentials
+from edge.publish.stage import NewStage, Unwatched
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ def open_publisher(
     ca_file: str | Path | None = None,
     fail_fast: bool = False,
     log: Callable[[str], None] = lambda line: None,
+    stage: NewStage = Unwatched,
 ) -> Publisher:
-    """Return a publisher for a broker, not yet started; paho is imported only here.
+    """Return a publisher for a broker, not yet started; paho is imported only here. `stage`: what is watched of it.
 
     Raises:
         InputError: the device's name is no topic level, or the CA file cannot be used.
     """
     from edge.publish.mqtt import MqttPublisher
 
-    return MqttPublisher(address, device, credentials=credentials, ca_file=ca_file, fail_fast=fail_fast, log=log)
+    return MqttPublisher(
+        address, device, credentials=credentials, ca_file=ca_file, fail_fast=fail_fast, log=log, stage=stage
+    )

@@ -28,6 +28,7 @@ from edge.publish.refusal import (
     why_refused,
     why_thrown_out,
 )
+from edge.publish.stage import REACH_SECONDS, TURN_SECONDS, NewStage, Unwatched
 from edge.publish.wire import V5, V311, Wire
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 120.0
@@ -69,6 +70,7 @@ class Connection:
         fail_fast: give up when the first try fails.
         log: takes one line for a person; called in the connection's thread.
         first_delay: seconds before the second try; doubled up to `LONGEST_DELAY`.
+        stage: makes what a watchdog looks at: a thread that is dead or stuck is missed, one that waits is not.
 
     Raises:
         InputError: the CA file cannot be used, or is given for a connection without TLS.
@@ -87,6 +89,7 @@ class Connection:
         fail_fast: bool = False,
         log: Callable[[str], None],
         first_delay: float = FIRST_DELAY,
+        stage: NewStage = Unwatched,
     ) -> None:
         self.address = address
         self._client_id = client_id
@@ -98,6 +101,7 @@ class Connection:
         self._fail_fast = fail_fast
         self._log = log
         self._first_delay = first_delay
+        self._turning, self._reaching = stage("mqtt", TURN_SECONDS), stage("reaching the broker", REACH_SECONDS)
         self._version = V5
         self._was_connected = False
         self._short_lived = 0
@@ -153,31 +157,39 @@ class Connection:
             self._wake_writer.close()
 
     def _run(self) -> None:
-        delay = self._first_delay
+        self._turning.working()
         try:
-            while not self._stop.is_set():
-                last = self._hurry.is_set()
-                end = self._try_versions()
-                if not self._first_try.is_set():
-                    self._first_failure = end.text
-                    self._first_try.set()
-                if self._stop.is_set() or last or (self._fail_fast and not self._was_connected):
-                    return
-                if end.lasted is not None and end.lasted >= STEADY:
-                    delay, self._short_lived = self._first_delay, 0
-                    self._said.clear()
-                elif end.lasted is not None:
-                    self._short_lived += 1
-                    if self._short_lived == FLAPS:
-                        end = _End("taken", f"{end.text} {FLAPS} times at once: {why_thrown_out(self._client_id)}")
-                self._say(end.kind, f"{end.text}; trying again, and waiting up to {LONGEST_DELAY:.0f} s between tries")
-                self._hurry.wait(delay)
-                delay = min(delay * 2, LONGEST_DELAY)
+            self._keep_up()
         finally:
             self._first_try.set()
             self._handler.ended()
             self._wake_reader.close()
             self._wake_writer.close()
+        self._turning.waiting()  # not where an error ends the thread: a watchdog shall miss it
+
+    def _keep_up(self) -> None:
+        """Be connected, again and again, until there is no need any more."""
+        delay = self._first_delay
+        while not self._stop.is_set():
+            last = self._hurry.is_set()
+            end = self._try_versions()
+            if not self._first_try.is_set():
+                self._first_failure = end.text
+                self._first_try.set()
+            if self._stop.is_set() or last or (self._fail_fast and not self._was_connected):
+                return
+            if end.lasted is not None and end.lasted >= STEADY:
+                delay, self._short_lived = self._first_delay, 0
+                self._said.clear()
+            elif end.lasted is not None:
+                self._short_lived += 1
+                if self._short_lived == FLAPS:
+                    end = _End("taken", f"{end.text} {FLAPS} times at once: {why_thrown_out(self._client_id)}")
+            self._say(end.kind, f"{end.text}; trying again, and waiting up to {LONGEST_DELAY:.0f} s between tries")
+            self._turning.waiting()
+            self._hurry.wait(delay)
+            self._turning.working()
+            delay = min(delay * 2, LONGEST_DELAY)
 
     def _try_versions(self) -> _End:
         """One try: with the version that worked last, and at once with the other when the broker wants that."""
@@ -192,12 +204,17 @@ class Connection:
             self.address, self._client_id, version, credentials=self._credentials, tls=self._tls, will=self._will,
             keep_session=self._keep_session, window=WINDOW, turn=TURN, waker=self._wake_reader,
         )  # fmt: skip
+        self._turning.waiting()
+        self._reaching.working()
         try:
             wire.connect(fresh=not self._was_connected)
         except (OSError, ValueError) as error:
             return _End("away", f"broker {self.address.server}: {why_not_reached(error)}")
         except Exception as error:
             return _End("broke", f"broker {self.address.server}: could not be asked ({type(error).__name__}: {error})")
+        finally:
+            self._reaching.waiting()
+            self._turning.working()
         try:
             refused = self._wait_for_answer(wire, version)
             if refused is not None:
@@ -229,6 +246,7 @@ class Connection:
             if time.monotonic() > deadline:
                 text = f"took the connection but did not answer within {patience:.0f} s: is it an MQTT broker?"
                 return _End("away", f"broker {server}: {text}", other_version=version == V5)
+            self._turning.working()
             trouble = wire.turn()
         if heard.answer is None:
             text = f"broker {server}: hung up on MQTT {_spoken(version)}: is it an MQTT broker, with TLS or without?"
@@ -250,6 +268,7 @@ class Connection:
         self._handler.connected(client, min(WINDOW, getattr(answer, "ReceiveMaximum", WINDOW)))
         self._handler.turn(client)
         while True:
+            self._turning.working()
             trouble = wire.turn()
             calls, heard.calls = heard.calls, []
             for call in calls:

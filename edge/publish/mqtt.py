@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.broker import BrokerAddress, Credentials
 from edge.publish import Queue
 from edge.publish.connection import FIRST_DELAY, WINDOW, Connection
+from edge.publish.stage import NewStage, Unwatched
 from edge.publish.topics import OFFLINE, ONLINE, Topics
 
 MAX_QUEUED_MESSAGES = 10_000
@@ -53,6 +54,7 @@ class MqttPublisher:
         log: takes one line for a person; called from another thread.
         max_queued_messages: events held at most; what comes while it is full is dropped and counted.
         first_delay: seconds before the second try to connect; doubled up to 120.
+        stage: makes what a watchdog looks at.
 
     Raises:
         InputError: the device's name is no topic level, or the CA file cannot be used.
@@ -69,6 +71,7 @@ class MqttPublisher:
         log: Callable[[str], None] = lambda line: None,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
         first_delay: float = FIRST_DELAY,
+        stage: NewStage = Unwatched,
     ) -> None:
         self.topics = Topics(address.prefix, device)
         self._server = address.server
@@ -96,6 +99,7 @@ class MqttPublisher:
             fail_fast=fail_fast,
             log=log,
             first_delay=first_delay,
+            stage=stage,
         )
 
     @property
