@@ -8,18 +8,19 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPResponse
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mosquitto import PATIENCE, Lines
+from test_capture import until
 
 from edge.errors import InputError
-from edge.host import aim_server
+from edge.host import aim_server, visits
 from edge.host.aim import Aim, encode, open_aim, parse_address, parse_duration
 from edge.loop import Step
 from edge.values import EMOTIONS, Emotion, Face, Frame
@@ -237,21 +238,74 @@ def test_another_address_is_said_to_be_open_to_others(open_page: Callable[..., A
     assert get(page.url).status == 200
 
 
-def test_only_so_many_at_once(open_page: Callable[..., Aim]) -> None:
-    page = open_page()
+@contextlib.contextmanager
+def strangers(page: Aim, number: int) -> Iterator[list[socket.socket]]:
+    """Connections that ask for nothing."""
     host, port = parse_address(page.url.split("/")[2])
     with contextlib.ExitStack() as stack:
-        idle = [
-            stack.enter_context(socket.create_connection((host, port), PATIENCE))
-            for _ in range(aim_server.MOST_CONNECTIONS + 4)
-        ]
-        # Those on top are hung up on, the others are waited for.
-        assert idle[-1].recv(1) == b""
-    for _ in range(1000):  # their threads end when they hang up
-        with contextlib.suppress(OSError):
-            if get(page.url).status == 200:
-                return
-    raise AssertionError("nobody is let in any more")
+        yield [stack.enter_context(socket.create_connection((host, port), PATIENCE)) for _ in range(number)]
+
+
+def drip(connection: socket.socket, parts: Iterable[bytes], pause: float) -> None:
+    """Send piece after piece, until the other end has had enough."""
+    for part in parts:
+        connection.sendall(part)
+        threading.Event().wait(pause)
+
+
+def test_strangers_who_say_nothing_do_not_lock_the_owner_out(open_page: Callable[..., Aim]) -> None:
+    page = open_page()
+    with strangers(page, aim_server.MOST_CONNECTIONS + 4) as idle:
+        for _ in range(20):
+            assert get(page.url).status == 200
+        assert idle[0].recv(1) == b""  # the oldest made room
+    assert get(page.url).status == 200
+
+
+def test_only_so_many_with_the_link_at_once(open_page: Callable[..., Aim]) -> None:
+    """Who looks is not thrown out by one more, nor by any number of strangers."""
+    page = open_page()
+    slot = page._slots["camera"]
+    with ThreadPoolExecutor(aim_server.MOST_CONNECTIONS) as pool:
+        looking = [pool.submit(get, f"{page.url}camera.jpg") for _ in range(aim_server.MOST_CONNECTIONS)]
+        until(lambda: slot.waiting == aim_server.MOST_CONNECTIONS)
+        with strangers(page, 3) as idle:
+            assert [one.recv(1) for one in idle] == [b""] * 3
+        page.offer(step())
+        assert [one.result(PATIENCE).status for one in looking] == [200] * aim_server.MOST_CONNECTIONS
+    assert get(page.url).status == 200
+
+
+def test_a_request_that_drips_is_cut_off_in_its_time(
+    open_page: Callable[..., Aim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "ASK_WITHIN", 0.5)
+    with strangers(open_page(), 1) as (one,), pytest.raises(OSError, match=r"(?i)pipe|reset"):
+        drip(one, (bytes([byte]) for byte in b"GET / HTTP/1.1\r\nX: " + b"x" * 1000), 0.05)
+
+
+def test_a_request_without_an_end_is_cut_off(open_page: Callable[..., Aim]) -> None:
+    lines = [b"GET / HTTP/1.1\r\n", *[b"X: " + b"x" * 997 + b"\r\n"] * (visits.LONGEST_REQUEST // 100)]
+    with strangers(open_page(), 1) as (one,), pytest.raises(OSError, match=r"(?i)pipe|reset"):
+        drip(one, lines, 0.001)
+
+
+def test_head_is_get_without_the_body(open_page: Callable[..., Aim]) -> None:
+    page = open_page()
+    host, port = parse_address(page.url.split("/")[2])
+    path = "/" + page.url.split("/", 3)[3]
+    connection = HTTPConnection(host, port, timeout=PATIENCE)
+    lengths = []
+    for method in ("GET", "HEAD", "GET"):  # on one connection: a body that is too much would be the next answer
+        connection.request(method, path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        lengths.append((int(answer.headers["Content-Length"]), len(answer.read())))
+    connection.request("HEAD", "/wrong/")
+    assert connection.getresponse().status == 404
+    connection.close()
+    assert lengths[0] == lengths[2]
+    assert lengths[1] == (lengths[0][0], 0)
 
 
 # The end

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import secrets
-import socket
-import socketserver
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from edge.host import visits
 from edge.host.aim_page import page
 
 MOST_CONNECTIONS = 16
-"""At once; who comes on top is hung up on."""
+"""At once; who comes on top gets the place of one without the link, or is hung up on."""
 
 AGAIN_SECONDS = 60.0
 """Who was away, or turned away, for so long is said anew."""
@@ -67,60 +65,37 @@ class Visitors:
             self._say(f"aim: {host} {what}")
 
 
-class Server(ThreadingHTTPServer):
-    """Gives every viewer a thread of his own; `handle_request` waits `TURN` for one.
+class Server(visits.Server):
+    """Shows the pictures to who has the link; `handle_request` waits `TURN` for a viewer.
 
     Raises:
         OSError: the address cannot be listened on.
     """
 
-    daemon_threads = True
     timeout = TURN
 
     def __init__(self, host: str, port: int, pictures: Pictures, token: str, visitors: Visitors) -> None:
         self.pictures, self.token, self.visitors = pictures, token, visitors
-        self._free = threading.Semaphore(MOST_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), Handler)
-
-    def server_bind(self) -> None:
-        """Bind; HTTPServer's own way would ask the network for our name."""
-        socketserver.TCPServer.server_bind(self)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a viewer's thread, when there are not too many."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a viewer until he hangs up."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A viewer who goes away is no error of ours."""
+        super().__init__(host, port, Handler, MOST_CONNECTIONS)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(visits.Handler):
     """Answers one viewer."""
 
     server: Server
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "edge", ""
-    timeout = 20.0  # seconds of silence after which he is hung up on
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (its name is the base class's)
         """Give the page, or a camera's next picture, to who has the token."""
         host = str(self.client_address[0])
         token, slash, name = urlsplit(self.path).path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(errors="replace"), self.server.token.encode()) or not slash:
             self.server.visitors.came(host, "was turned away: without the link")
+            self.close_connection = True
             self._answer(HTTPStatus.NOT_FOUND, b"Open the whole link that edge run --aim printed.\n", "text/plain")
             return
+        self.server.welcome(self.connection)
         pictures = self.server.pictures
         camera = unquote(name.removesuffix(".jpg"))
         if pictures.open_for <= 0:
@@ -144,9 +119,6 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"There is no such camera.\n", "text/plain")
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name is the base class's)
-        """Say nothing by the base class's way: `Visitors` does."""
-
     def _answer(self, status: HTTPStatus, body: bytes, kind: str, more: dict[str, str] | None = None) -> None:
         self.send_response(status)
         fixed = {
@@ -155,6 +127,8 @@ class Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         for key, value in {**fixed, **(more or {})}.items():
             self.send_header(key, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

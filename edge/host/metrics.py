@@ -1,13 +1,11 @@
 """Health as Prometheus reads it: a page of text, behind `health.metrics_port`, on this machine alone unless told else.
 
-prometheus_client writes the page (names, escapes, and the newer OpenMetrics where a scraper asks for it). The server is
-one thread, so that no number of scrapers takes more of the device.
+prometheus_client writes the page (names, escapes, and the newer OpenMetrics where a scraper asks for it). A few are
+served at once, so that no number of scrapers takes more of the device.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -20,10 +18,10 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ANSWER_WITHIN = 5.0
-"""Seconds that a scraper may take to ask and to read; then its connection is closed, and the next one has its turn."""
+"""Seconds that a scraper may take to read."""
 
-CLOSE_WITHIN = 5.0
-"""Seconds that the end waits for the answer under way."""
+MOST_SCRAPERS = 4
+"""At once; who comes on top gets the place of one that has not asked yet, or is hung up on."""
 
 MIB = 2**20
 
@@ -34,7 +32,7 @@ class Metrics:
     """Serves health at `http://address:port/metrics`.
 
     Args:
-        message: returns a health message; called for each scrape, in the server's thread.
+        message: returns a health message; called for each scrape, in a thread of the server's.
         port: TCP port; 0 takes a free one.
         address: IP address of this device to listen on.
 
@@ -50,28 +48,23 @@ class Metrics:
             from prometheus_client import CollectorRegistry, MetricsHandler
         except ImportError:
             raise InputError(MISSING) from None
-        from http.server import HTTPServer
+        from edge.host import visits
 
         class Source:
             def collect(self) -> Iterator[Metric]:
                 return families(message())
 
-        class Handler(MetricsHandler):
+        class Handler(visits.Handler, MetricsHandler):
             registry = CollectorRegistry(auto_describe=False)
             timeout = ANSWER_WITHIN
 
-        class Server(HTTPServer):
-            address_family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-
-            def server_bind(self) -> None:  # HTTPServer's asks the network for our name, and may wait for it
-                super(HTTPServer, self).server_bind()
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                """Say nothing of a scraper that went away."""
+            def do_GET(self) -> None:  # noqa: N802 (its name is the base class's)
+                self.server.welcome(self.connection)
+                MetricsHandler.do_GET(self)
 
         Handler.registry.register(Source())
         try:
-            self._server = Server((address, port), Handler)
+            self._server = visits.Server(address, port, Handler, MOST_SCRAPERS)
         except OSError as error:
             raise InputError(
                 f"health.metrics_port: {address} port {port} cannot be listened on ({error.strerror})"
@@ -82,11 +75,10 @@ class Metrics:
 
     def close(self) -> None:
         """Stop answering."""
-        # A scraper that drips its question byte by byte keeps the server busy: the end does not wait for it.
-        ending = threading.Thread(target=self._server.shutdown, name="metrics end", daemon=True)
-        ending.start()
-        ending.join(CLOSE_WITHIN)
+        self._server.shutdown()
+        self._thread.join()
         self._server.server_close()
+        self._server.hang_up()
 
 
 def missing() -> str | None:
