@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from edge.errors import InputError
+from edge.files import read_regular
 
 DEFAULT_PREFIX = "emotion"
 DEFAULT_PORTS: Mapping[str, int] = {"mqtt": 1883, "mqtts": 8883}
@@ -19,6 +20,8 @@ LONGEST_LEVEL = 200
 """Bytes of UTF-8 in one topic level; MQTT allows 65,535 for the whole topic."""
 
 LONGEST_USERNAME = 1000
+LONGEST_PASSWORD_FILE = 2**16
+"""Bytes; MQTT allows a password as many."""
 
 _EXAMPLE = "expected mqtt://HOST[:PORT][/PREFIX], or mqtts:// for TLS"
 
@@ -150,7 +153,7 @@ def read_credentials(
     if password_file is None:
         return Credentials(username, (os.environ if environ is None else environ).get(PASSWORD_VARIABLE) or None)
     try:
-        lines = Path(password_file).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(password_file, LONGEST_PASSWORD_FILE).decode().splitlines()
     except OSError as error:
         raise InputError(f"password file {password_file}: {error.strerror or error}: make it readable") from None
     except UnicodeDecodeError:

@@ -1,12 +1,35 @@
-"""Writing files so that nobody meets half of one."""
+"""Reading files that are what they shall be, and writing them so that nobody meets half of one."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 from edge.errors import InputError
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """Return a file's bytes, if it is a regular file of a sane size: a pipe or a device would be read for ever.
+
+    Args:
+        path: the file; a link is followed.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it is missing, may not be read, is no regular file, or is larger; `strerror` says which.
+    """
+    # Non-blocking: opening a named pipe to which nobody writes would wait for one who does.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        data = file.read(most + 1)  # what a file under /proc says of its size is no word to rely on
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most // 1024} KiB", str(path))
+    return data
 
 
 def write_whole(path: Path, data: bytes) -> None:

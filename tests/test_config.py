@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mosquitto import PATIENCE
 
+from edge.broker import parse_broker, read_credentials
 from edge.config import CameraConfig, Config, PublishConfig, QualityConfig, SmoothConfig, load_config, override
 from edge.errors import InputError
+from edge.publish.refusal import tls_context
 from edge.sources import device_of
 from edge.sources.camera import UsbCamera
 from edge.sources.network import NetworkCamera
@@ -152,6 +157,33 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     (tmp_path / "edge.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         load_config(tmp_path / "edge.toml")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes to it; whoever reads it would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said = []
+    for read in (
+        lambda: load_config(pipe),
+        lambda: read_credentials("bob", pipe),
+        lambda: tls_context(parse_broker("mqtts://h"), pipe),
+    ):
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(read)
+            try:
+                said.append(str(asked.exception(PATIENCE)))
+            finally:
+                if not asked.done():  # let it go
+                    os.close(os.open(pipe, os.O_WRONLY))
+    assert all("it is no regular file" in line for line in said), said
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.toml").write_text('device = "hall"\r\n')
+    (tmp_path / "edge.toml").symlink_to("real.toml")
+    assert load_config(tmp_path / "edge.toml").device == "hall"
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:

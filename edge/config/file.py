@@ -11,6 +11,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from edge.config.settings import CameraConfig, Config
 from edge.errors import InputError
+from edge.files import read_regular
+
+LONGEST = 2**20
+"""Bytes of a configuration; a long one has some thousands."""
 
 LEFT_OUT = "; it is left out"
 """What a warning of an unknown key ends with."""
@@ -118,10 +122,10 @@ def read_tables(path: str | Path) -> dict[str, Any]:
     """Return a TOML file's tables as they stand there, keys and values unchecked.
 
     Raises:
-        InputError: the file is missing or no TOML.
+        InputError: the file is missing, no regular file, too long, or no TOML.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_regular(path, LONGEST).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"configuration {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

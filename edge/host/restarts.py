@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import read_regular, write_whole
 from edge.machine import ROOT
 
 NAME = "starts.json"
@@ -39,7 +39,7 @@ def count_restart(environ: Mapping[str, str] = os.environ, root: Path = ROOT) ->
         return None
     before: Any = None
     with suppress(OSError, ValueError, RecursionError):  # there is none yet, or it is damaged: counted from here on
-        before = json.loads(path.read_bytes())
+        before = json.loads(read_regular(path, 2**16))
     same = isinstance(before, dict) and before.get("boot") == boot and type(before.get("starts")) is int
     starts = before["starts"] if same else 0
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import InputError
-from edge.files import write_whole
+from edge.files import read_regular, write_whole
 from edge.machine import processor
 from edge.model import Classifier, load_model
 
@@ -76,7 +76,7 @@ def read_choice() -> Choice | None:
     """
     path = choice_file()
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_regular(path, 2**16))
     except FileNotFoundError:
         return None
     except OSError as error:

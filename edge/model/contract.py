@@ -16,6 +16,9 @@ import numpy as np
 from edge.align import Crop
 from edge.errors import InputError
 
+LONGEST = 2**28
+"""Bytes of a model file at most: fifty times the one that ships."""
+
 VERSION = "1"
 """Version of the contract; key `emotion_edge`."""
 

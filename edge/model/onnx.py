@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from edge.errors import InputError, first_line
-from edge.model.contract import ModelInfo, read_metadata
+from edge.files import read_regular
+from edge.model.contract import LONGEST, ModelInfo, read_metadata
 from edge.model.probabilities import checked
 from edge.session import open_session
 
@@ -22,7 +23,7 @@ class OnnxClassifier:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         try:
-            data = path.read_bytes()
+            data = read_regular(path, LONGEST)
         except OSError as error:
             raise InputError(f"model {path}: cannot be read ({error.strerror})") from None
         self._open(data, str(path), threads)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError, first_line
+from edge.files import read_regular
 from edge.interpreter import IDENTIFIER, open_interpreter
-from edge.model.contract import ModelInfo, read_metadata
+from edge.model.contract import LONGEST, ModelInfo, read_metadata
 from edge.model.packed import unpack
 from edge.model.probabilities import checked
 
@@ -29,7 +30,7 @@ class TfliteClassifier:
     def __init__(self, path: Path, threads: int = 1, runtime: str | None = None) -> None:
         """Load a file; `runtime` is one of `RUNTIMES`, or None for the first that is installed."""
         try:
-            data = path.read_bytes()
+            data = read_regular(path, LONGEST)
         except OSError as error:
             raise InputError(f"model {path}: cannot be read ({error.strerror})") from None
         self._open(data, str(path), threads, runtime)

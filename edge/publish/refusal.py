@@ -9,6 +9,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.broker import PASSWORD_VARIABLE, BrokerAddress, Credentials
 from edge.errors import InputError
+from edge.files import read_regular
+
+LONGEST_CA_FILE = 2**22
+"""Bytes; all the authorities that browsers know fit into a quarter of a megabyte."""
 
 UNSUPPORTED_VERSION, BAD_PASSWORD, NOT_AUTHORIZED, TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
 """MQTT 5 reason codes; paho gives the refusals of 3.1.1 by the same numbers."""
@@ -66,6 +70,8 @@ def tls_context(address: BrokerAddress, ca_file: str | Path | None) -> ssl.SSLCo
             )
         return None
     try:
+        if ca_file is not None:
+            read_regular(ca_file, LONGEST_CA_FILE)  # OpenSSL would wait for whoever writes to a named pipe
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
