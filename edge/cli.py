@@ -138,7 +138,9 @@ def call(arguments: list[str] | None = None) -> int:
         return 130
     except OSError as error:
         # A name that is too long, a disk that is full, a standard output that takes nothing.
-        named = f"{error.filename}: " if error.filename else "output: "
+        from edge.sources.names import shown
+
+        named = f"{shown(str(error.filename))}: " if error.filename else "output: "
         say(f"{named}{error.strerror or error}")
         _forget_output()
         return 3 if error.errno in (errno.ENOSPC, errno.EIO) else 2

@@ -49,6 +49,19 @@ FROZEN_AFTER = 1.5
             "rtsp://camera/user=bob_password=pw_channel=1&stream=0.sdp",
             "rtsp://camera/user=bob_password=***&stream=0.sdp",
         ),
+        ("rtsp:/bob:pw@camera/1", "***@camera/1"),
+        ("rtsp//bob:pw@camera/1?pwd=pw", "***@camera/1?***"),
+        (" RTSP://bob:pw@camera/1", " RTSP://bob:***@camera/1"),
+        ("bob:pw@camera/1", "***@camera/1"),
+        ("rtsp:bob:p?w@camera", "***@camera"),
+        ("rtsp:/camera/1?pwd=pw", "rtsp:/camera/1?***"),
+        ("rtsp://bob:p?w@camera/1", "rtsp://***@camera/1"),
+        ("rtsp://bob:pw", "rtsp://bob:***"),
+        ("rtsp://bob:p/w", "rtsp://bob:***"),
+        ("rtsp://[::1]:554/1", "rtsp://[::1]:554/1"),
+        ("C:\\clips\\me@home.mp4", "***@home.mp4"),
+        ("clips/me@home.mp4", "clips/me@home.mp4"),
+        ("http://camera/video?mail=bob@home", "http://camera/video?***"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, safe: str) -> None:
@@ -67,7 +80,9 @@ def test_a_name_tells_the_kind(source: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [("", "plain text"), ("ftp://bob:pw@h/x", "ftp:// is not read"), ("rtsp:///live", "it names no host"),
-     ("rtsp://bob:pw@/live", "it names no host"), ("rtsp://bob:p\udc80@h/1", "plain text")],
+     ("rtsp://bob:pw@/live", "it names no host"), ("rtsp://bob:p\udc80@h/1", "plain text"),
+     ("rtsp:/bob:pw@h/1", "is written rtsp://HOST"), ("rtsp//bob:pw@h/1", "is written rtsp://HOST"),
+     (" RTSP://bob:pw@h/1", "is written rtsp://HOST"), ("http:bob:pw@h", "is written rtsp://HOST")],
 )  # fmt: skip
 def test_a_name_of_no_kind_is_refused_without_its_password(source: str, says: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -322,6 +322,16 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["--source", "", "--stdout"], 2, "give a camera, a file or a folder"),
     (["--source", "99999999999999999999"], 2, "no such file"),
     (["--source", "x" * 300 + ".mp4"], 2, "File name too long"),
+    (["--source", "rtsp:/bob:secret@h"], 2, "***@h: a stream is written rtsp://HOST"),
+    (["--source", "rtsp//bob:secret@h"], 2, "***@h: a stream is written rtsp://HOST"),
+    (["--source", " RTSP://bob:secret@h"], 2, "a stream is written rtsp://HOST"),
+    (["--source", "bob:secret@h"], 2, "***@h: no such file"),
+    (["--source", "bob:secret@h.png"], 2, "***@h.png: no such file"),
+    (["--source", "bob:secret@" + "h" * 300], 2, "File name too long"),
+    (["--source", "PORTRAIT", "--config", "/dev/zero"], 2, "/dev/zero: cannot be read (it is no regular file)"),
+    (["--source", "PORTRAIT", "--config", "BROKEN"], 2, "BROKEN: cannot be read"),
+    (["--source", "PORTRAIT", "--config", "BIG"], 2, "BIG: cannot be read (it has more than 1024 KiB)"),
+    (["--source", "PORTRAIT", "--model", "BIG.onnx"], 2, "BIG.onnx: cannot be read (it has more than"),
     (["--source", "BROKEN"], 2, "not one of its 2 images can be read"),
     (["--source", "PORTRAIT", "--config", "DEEP.toml"], 2, "not readable as TOML"),
 ]
@@ -332,6 +342,9 @@ def test_mistakes_are_one_line(arguments: list[str], code: int, says: str, portr
     (tmp_path / "TEXT.onnx").write_text("no model")
     (tmp_path / "COPY.png").write_bytes(portrait.read_bytes())
     (tmp_path / "DEEP.toml").write_text("x = " + "[" * 50_000)
+    for name in ("BIG", "BIG.onnx"):
+        with (tmp_path / name).open("wb") as big:
+            big.truncate(2**30)  # a hole: it takes no place on the disk
     (tmp_path / "BROKEN").mkdir()
     for name in ("a.png", "b.jpg"):
         (tmp_path / "BROKEN" / name).write_bytes(b"broken")

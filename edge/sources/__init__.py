@@ -174,12 +174,14 @@ def _open_file(source: str, camera: str) -> Source:
         from edge.sources.images import Images
 
         return Images(path, camera)
+    from edge.sources.names import shown
+
     if not path.exists():
         raise InputError(
-            f"source {source}: no such file or folder (a camera is named by its number, or as /dev/video0)"
+            f"source {shown(source)}: no such file or folder (a camera is named by its number, or as /dev/video0)"
         )
     if not path.is_file():
-        raise InputError(f"source {source}: no file, folder or camera")
+        raise InputError(f"source {shown(source)}: no file, folder or camera")
     from edge.sources.video import Video
 
     return Video(path, camera)

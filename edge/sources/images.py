@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edge.errors import InputError
+from edge.sources.names import shown
 from edge.values import Frame
 
 
@@ -25,14 +26,16 @@ class Images:
         self._index = 0
         self._single = not path.is_dir()
         if self._single and not path.is_file():
-            raise InputError(f"source {path}: no such file")
+            raise InputError(f"source {shown(str(path))}: no such file")
         names = (
             [path]
             if self._single
             else sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
         )
         if not names:
-            raise InputError(f"source {path}: no image in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+            raise InputError(
+                f"source {shown(str(path))}: no image in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})"
+            )
         self._names = names
 
     def read(self) -> Frame | None:
@@ -48,11 +51,14 @@ class Images:
                 return Frame(image, index, time.time(), time.monotonic(), self.camera, still=True)
             if self._single:
                 raise InputError(
-                    f"source {self._names[index]}: no image that OpenCV can read, or one of more than 64 megapixels"
+                    f"source {shown(str(self._names[index]))}: no image that OpenCV can read, or one of more than 64 "
+                    "megapixels"
                 )
             self.broken += 1
         if self.broken == len(self._names):
-            raise InputError(f"source {self._names[0].parent}: not one of its {self.broken} images can be read")
+            raise InputError(
+                f"source {shown(str(self._names[0].parent))}: not one of its {self.broken} images can be read"
+            )
         return None
 
     def close(self) -> None:

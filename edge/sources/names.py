@@ -14,6 +14,9 @@ Kind = Literal["usb", "csi", "network", "file"]
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 """What a stream over the network may begin with."""
 
+_MISTYPED = re.compile(rf"\s*({'|'.join(SCHEMES)})\s*(:|//)", re.IGNORECASE)
+"""What is meant as a URL, by its beginning, whether it is one or not."""
+
 _SECRET = re.compile(r"((?:pass\w*|pwd|token|key|secret|auth\w*)=)[^&/]*", re.IGNORECASE)
 
 
@@ -30,6 +33,8 @@ def kind_of(source: str) -> Kind:
     if re.fullmatch(r"csi(:[0-9]{1,2})?", source):
         return "csi"
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", source)
+    if scheme is None and _MISTYPED.match(source):
+        raise InputError(f"source {shown(source)}: a stream is written {SCHEMES[0]}://HOST[:PORT]/PATH")
     if scheme is None:
         return "file"
     if scheme[1].lower() not in SCHEMES:
@@ -44,18 +49,39 @@ def kind_of(source: str) -> Kind:
 
 
 def shown(source: str) -> str:
-    """The source fit to be shown: in a URL the password, the query, and what its path calls a password are ***."""
+    """The source fit to be shown: in a URL the password, the query, and what its path calls a password are ***.
+
+    What is no URL but might be meant as one is hidden up to its last "@".
+    """
     scheme, separator, rest = source.partition("://")
     if not separator:
-        return source
-    rest, query, _ = rest.partition("?")
+        return _shown_mistyped(source)
+    rest, query, options = rest.partition("?")
+    if "@" in options and ":" in rest:  # the question mark is a password's
+        return f"{scheme}{separator}***@{_without_query(options.rpartition('@')[2])}"
     # Up to the last "@": a password that holds "/" or "@" itself is hidden whole.
     user, at, place = rest.rpartition("@")
     if at:
         name, colon, _ = user.partition(":")
         user = f"{name}:***" if colon else name
+    else:
+        host, colon, port = place.partition("/")[0].rpartition(":")
+        if colon and not port.endswith("]") and not re.fullmatch("[0-9]*", port):  # "rtsp://bob:secret" names no host
+            place = f"{host}:***"
     place = _SECRET.sub(r"\1***", place)
     return scheme + separator + user + at + place + ("?***" if query else "")
+
+
+def _shown_mistyped(source: str) -> str:
+    before, at, after = source.rpartition("@")
+    if at and (":" in before or "//" in before):
+        return f"***@{_without_query(after)}"
+    return _without_query(source) if _MISTYPED.match(source) else source
+
+
+def _without_query(place: str) -> str:
+    place, query, _ = place.partition("?")
+    return _SECRET.sub(r"\1***", place) + ("?***" if query else "")
 
 
 def with_credentials(url: str, credentials: Credentials | None) -> str:

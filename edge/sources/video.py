@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from edge.errors import InputError
+from edge.sources.names import shown
 from edge.values import Frame
 
 MOST_BROKEN_IN_A_ROW = 100
@@ -23,10 +24,10 @@ class Video:
         self.camera, self.broken = camera, 0
         self._index = 0
         if path.stat().st_size == 0:
-            raise InputError(f"source {path}: the file is empty")
+            raise InputError(f"source {shown(str(path))}: the file is empty")
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise InputError(f"source {path}: no video that OpenCV can read (nor a picture by its name)")
+            raise InputError(f"source {shown(str(path))}: no video that OpenCV can read (nor a picture by its name)")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else None
         self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -47,7 +48,7 @@ class Video:
             if index >= self._count:
                 break
         if not self._any:
-            raise InputError(f"source {self._path}: not one of its frames can be decoded")
+            raise InputError(f"source {shown(str(self._path))}: not one of its frames can be decoded")
         return None
 
     def _mono(self, index: int) -> float:
