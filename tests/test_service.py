@@ -113,6 +113,51 @@ def test_a_dry_run_says_everything_and_does_nothing(image: Path, capfd: pytest.C
     assert sorted(image.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "link",
+    ["etc/systemd", "etc/systemd/system", "etc/sysusers.d", "etc/emotion-edge", "var", "var/lib/emotion-edge",
+     "etc/systemd/system/multi-user.target.wants", "etc/group"],
+)  # fmt: skip
+@pytest.mark.parametrize("command", [["install", "--executable", str(EDGE)], ["remove", "--purge"], ["status"]])
+def test_a_link_out_of_the_image_is_refused_and_nothing_is_done(
+    image: Path, tmp_path: Path, link: str, command: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs("systemctl")
+    outside = tmp_path / "outside"
+    (outside / "emotion-edge").mkdir(parents=True)
+    (outside / "emotion-edge/edge.toml").write_text("mine")
+    (image / link).parent.mkdir(parents=True, exist_ok=True)
+    (image / link).unlink(missing_ok=True)
+    (image / link).symlink_to(outside)
+    before = sorted((path, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    assert call(["service", *command, "--root", str(image)]) == 2
+    said = capfd.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert f"leads out of {image}" in said
+    assert sorted((path, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_links_in_a_circle_are_refused(image: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    needs("systemctl")
+    (image / "etc/systemd").symlink_to("systemd")
+    assert call(["service", "install", "--root", str(image), "--executable", str(EDGE)]) == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_link_inside_the_image_is_followed_and_a_configuration_that_is_one_is_kept(
+    image: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs("systemctl", "systemd-sysusers")
+    (image / "usr/etc/systemd").mkdir(parents=True)
+    (image / "etc/systemd").symlink_to("../usr/etc/systemd")
+    (image / "etc/emotion-edge").mkdir()
+    (image / "etc/emotion-edge/edge.toml").symlink_to("/data/edge.toml")  # on the device's own disk
+    assert call(["service", "install", "--root", str(image), "--executable", str(EDGE)]) == 0
+    assert (image / "usr/etc/systemd/system" / service.SERVICE).is_file()
+    assert (image / "etc/emotion-edge/edge.toml").is_symlink()
+    assert "keep" in capfd.readouterr().err
+
+
 def test_install_again_and_remove(image: Path, capfd: pytest.CaptureFixture[str]) -> None:
     needs("systemctl", "systemd-sysusers")
     install = ["service", "install", "--root", str(image), "--executable", str(EDGE)]

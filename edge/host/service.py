@@ -13,12 +13,16 @@ from pathlib import Path, PurePosixPath
 
 from edge.config.text import template
 from edge.errors import InputError
-from edge.host.steps import Delete, Folder, Run, Step, Write, user_of
+from edge.host.steps import Delete, Folder, Run, Step, Write, check_inside, user_of
 from edge.host.unit import CONFIG, NAME, STATE, sysusers, unit
 
 UNIT_FILE = f"etc/systemd/system/{NAME}.service"
 USER_FILE = f"etc/sysusers.d/{NAME}.conf"
 SERVICE = f"{NAME}.service"
+
+ENABLED = f"etc/systemd/system/multi-user.target.wants/{SERVICE}"
+ACCOUNTS = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
+"""What systemctl, systemd-sysusers, userdel and groupdel write, and what we read."""
 
 LIBRARY = "libsystemd-shared-*.so"
 
@@ -56,13 +60,17 @@ def this_machine(root: Path, *, dry: bool = False) -> Machine:
         dry: nothing will be done there, so that it need not be able to.
 
     Raises:
-        InputError: it is not there, or has no systemd.
+        InputError: it is not there, has no systemd, or a link in it leads out of it.
     """
     if not root.is_dir():
         raise InputError(f"--root {root}: no such folder")
     root = root.resolve()
     if not dry and (why := without_systemd(root)) is not None:
         raise InputError(why)
+    # A file is replaced, link or not: there the folder alone counts.
+    replaced = [(root / name).parent for name in (UNIT_FILE, USER_FILE, ENABLED)]
+    config, state = (root / path.relative_to("/") for path in (CONFIG, STATE))
+    check_inside(root, [*replaced, config.parent, state, *(root / name for name in ACCOUNTS)])
     return Machine(root, _systemd_of(root))
 
 

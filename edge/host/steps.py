@@ -40,7 +40,7 @@ class Write:
     group: str | None = None
 
     def __str__(self) -> str:
-        if self.keep and self.path.exists():
+        if self.keep and _there(self.path):
             return f"keep {self.path}"
         same = self.path.is_file() and self.path.read_bytes() == self.text.encode()
         return f"{'keep' if same else 'write'} {self.path}"
@@ -70,6 +70,31 @@ class Delete:
 Step = Run | Write | Folder | Delete
 
 
+def check_inside(root: Path, paths: Sequence[Path]) -> None:
+    """Make sure that no link on the way to these paths leads out of a root folder.
+
+    Inside an image an absolute link means a place of the image, but to whoever changes it from outside one of this
+    machine.
+
+    Args:
+        root: the root folder, resolved.
+        paths: what will be written, made, deleted, or read by a command; a path's own last part counts too.
+
+    Raises:
+        InputError: a link does.
+    """
+    for path in paths:
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError):  # links in a circle
+            real = None
+        if real is None or not real.is_relative_to(root):
+            raise InputError(
+                f"{path}: a link on the way to it leads out of {root}: nothing is done; make it relative, or work on "
+                "the machine itself"
+            )
+
+
 def carry_out(steps: Sequence[Step], root: Path, say: Callable[[str], None]) -> None:
     """Do the steps, and say each.
 
@@ -94,7 +119,7 @@ def _do(step: Step, root: Path, say: Callable[[str], None]) -> None:
     match step:
         case Run():
             _call(step, say)
-        case Write() if not (step.keep and step.path.exists()):
+        case Write() if not (step.keep and _there(step.path)):
             write_whole(step.path, step.text.encode())
             step.path.chmod(step.mode)
             if step.group is not None:
@@ -108,6 +133,11 @@ def _do(step: Step, root: Path, say: Callable[[str], None]) -> None:
             shutil.rmtree(step.path)
         case Delete():
             step.path.unlink(missing_ok=True)
+
+
+def _there(path: Path) -> bool:
+    """Whether something has this name, be it a link to what is not there: in an image its target may come later."""
+    return path.exists() or path.is_symlink()
 
 
 def _call(step: Run, say: Callable[[str], None]) -> None:
