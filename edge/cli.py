@@ -153,8 +153,10 @@ def _forget_output() -> None:
 
 
 def _hush_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing into the terminal, and from pictures of more than 64 megapixels."""
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
+    """Keep OpenCV and FFmpeg from writing into the terminal, and from pictures that fill the memory."""
+    from edge.sources.size import MOST_DECODED_PIXELS
+
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_DECODED_PIXELS))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 

@@ -127,6 +127,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[[camera]]\nsource='ftp://h/x'", "ftp:// is not read"),
         ("[[camera]]\nsource='0'\nname='a/b'", "cannot stand in a topic level"),
         ("[[camera]]\nsource='0'\nwidth=640", "camera.width and camera.height are set together"),
+        ("[[camera]]\nsource='0'\nwidth=8000\nheight=6000", "its frames have 48 megapixels, and at most 16 are taken"),
         ("[[camera]]\nsource='0'\nwidth=6\nheight=480", "camera.width is 6: it must lie from 16 to 8192"),
         ("[[camera]]\nsource='0'\nwidth=640\nheight=99999", "camera.height is 99999"),
         (

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -348,6 +348,26 @@ def test_a_video_at_a_url_plays_in_its_time_and_ends(states: States, tmp_path: P
         # 40 frames at 50 a second are 0.78 s from first to last; as fast as they come it would be a few milliseconds.
         assert seen[-1][1] - seen[0][1] > 0.6
         assert (states.seen[-1].state, states.seen[-1].reason) == ("ended", "the video has ended")
+
+
+def test_a_stream_of_too_large_frames_is_waited_for_and_said(states: States) -> None:
+    data = cv2.imencode(".jpg", np.zeros((4200, 4200, 3), np.uint8))[1].tobytes()
+
+    class Large(Mjpeg):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            with suppress(OSError):
+                while not self.server.stop.wait(0.02):  # type: ignore[attr-defined]
+                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+                    self.wfile.write(data + b"\r\n")
+
+    with serving(Large) as port:
+        camera = NetworkCamera(f"http://127.0.0.1:{port}/video", open_seconds=5)
+        with Watch(camera, states) as watched:
+            reason = states.wait("waiting", turn=watched.capture.take).reason
+    assert str(reason).startswith("its frames have 18 megapixels, and at most 16 are taken")
 
 
 # Two at once

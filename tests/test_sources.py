@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +15,8 @@ import pytest
 
 from edge.errors import InputError, OutsideError
 from edge.sources import Source, open_source
+from edge.sources.images import read_image
+from edge.sources.size import MOST_PIXELS
 from edge.values import Frame
 
 
@@ -131,3 +137,69 @@ def test_a_camera_that_is_not_there_is_waited_for_with_back_off() -> None:
     assert "does not answer" in said[0]
     with pytest.raises(OutsideError, match="/dev/video63 does not answer"):
         open_source("/dev/video63", fail_fast=True)
+
+
+# Pictures and frames that would fill the memory
+
+LARGE = """
+import json, resource, sys
+from edge.cli import call
+code = call(["run", "--source", sys.argv[1], "--stdout"])
+print(json.dumps({"code": code, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+def run_on(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Run on a picture; return its events and, last, exit code and peak memory; and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(path)], capture_output=True, text=True, timeout=300, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="peak memory as Unix tells it")
+def test_a_picture_of_64_megapixels_is_looked_at_in_bounded_memory(portrait: Path, tmp_path: Path) -> None:
+    """Whole it took 1,800 MiB and 45 s; the face is found in it all the same."""
+    cv2.imwrite(str(tmp_path / "large.jpg"), cv2.resize(cv2.imread(str(portrait)), (8192, 8192)))
+    (enter, _, end), said = run_on(tmp_path / "large.jpg")
+    assert end["code"] == 0, said
+    width, height = enter["size"]
+    assert MOST_PIXELS * 0.99 < width * height <= MOST_PIXELS
+    assert (enter["type"], enter["emotion"]) == ("enter", "happy")
+    assert end["mib"] < 700
+
+
+def test_a_large_picture_that_is_no_jpeg_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A blank one has few bytes, and would take as much memory as any."""
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 6000), np.uint8))
+    assert (tmp_path / "large.png").stat().st_size < 100_000
+    (end,), said = run_on(tmp_path / "large.png")
+    assert end["code"] == 2
+    assert "more than 33 megapixels" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("shape", "whole"), [((48, 64), True), ((2896, 2896), True), ((2000, 8000), False)])
+def test_a_picture_keeps_its_form_and_fits(shape: tuple[int, int], whole: bool, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full(shape, 90, np.uint8))
+    image = read_image(tmp_path / "a.png")
+    assert image is not None
+    height, width = image.shape[:2]
+    assert ((height, width) == shape) is whole
+    assert height * width <= MOST_PIXELS
+    assert abs(width / height - shape[1] / shape[0]) < 0.01
+    assert (image == 90).all()
+
+
+def test_an_image_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.jpg").open("wb") as big:
+        big.truncate(2**30)  # a hole: it takes no place on the disk
+    assert read_image(tmp_path / "a.jpg") is None
+
+
+def test_a_video_of_too_large_frames_is_refused(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (4200, 4200))
+    writer.write(np.zeros((4200, 4200, 3), np.uint8))
+    writer.release()
+    with pytest.raises(InputError, match="18 megapixels, and at most 16 are taken"):
+        open_source(str(tmp_path / "a.avi"))

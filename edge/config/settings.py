@@ -10,6 +10,7 @@ from typing import Any
 from edge.broker import check_level
 from edge.errors import InputError
 from edge.sources.names import Kind, kind_of
+from edge.sources.size import why_too_large
 
 MOST_THREADS = 64
 
@@ -66,6 +67,8 @@ class CameraConfig:
                 raise InputError(what.format("width", "a USB or CSI camera"))
             _within("camera.width", self.width, 16, 8192)
             _within("camera.height", self.height, 16, 8192)
+            if why := why_too_large(self.width, self.height):
+                raise InputError(f"camera.width and camera.height of {self.name}: {why}")
         if self.fps is not None:
             _within("camera.fps", self.fps, 0.1, 500)
         if self.format not in CAMERA_FORMATS:

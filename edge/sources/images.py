@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -9,12 +10,22 @@ import cv2
 import numpy as np
 
 from edge.errors import InputError
+from edge.files import read_regular
 from edge.sources.names import shown
+from edge.sources.size import MOST_DECODED_PIXELS, MOST_PIXELS
 from edge.values import Frame
+
+LONGEST = 2**28
+"""Bytes of an image file."""
+
+REDUCED = (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
 
 
 class Images:
-    """An image, or the images of a folder in the order of their names. Broken ones are counted and left out."""
+    """An image, or the images of a folder in the order of their names. Broken ones are counted and left out.
+
+    One of more than `MOST_PIXELS` is made smaller; its frame's size, and that of its events, says to what.
+    """
 
     live = False
 
@@ -51,8 +62,8 @@ class Images:
                 return Frame(image, index, time.time(), time.monotonic(), self.camera, still=True)
             if self._single:
                 raise InputError(
-                    f"source {shown(str(self._names[index]))}: no image that OpenCV can read, or one of more than 64 "
-                    "megapixels"
+                    f"source {shown(str(self._names[index]))}: no image that OpenCV can read, or one of more than "
+                    f"{MOST_DECODED_PIXELS // 10**6} megapixels that is no JPEG"
                 )
             self.broken += 1
         if self.broken == len(self._names):
@@ -66,20 +77,34 @@ class Images:
 
 
 def read_image(path: Path) -> np.ndarray | None:
-    """Read an image file as `(H, W, 3)` uint8 BGR; None when it cannot be decoded."""
+    """Read an image file as `(H, W, 3)` uint8 BGR, at most `MOST_PIXELS` of them; None when it cannot be decoded."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, LONGEST)
     except OSError:
         return None
-    return decode_image(data)
+    image = decode_image(data)
+    for reduced in () if image is not None else REDUCED:
+        # OpenCV measures a JPEG by the size that it is decoded to, which so small takes no more memory than another.
+        image = decode_image(data, reduced)
+        if image is not None:
+            break
+    return None if image is None else _fitted(image)
 
 
-def decode_image(data: bytes) -> np.ndarray | None:
+def _fitted(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    if width * height <= MOST_PIXELS:
+        return image
+    scale = math.sqrt(MOST_PIXELS / (width * height))
+    return cv2.resize(image, (max(1, int(width * scale)), max(1, int(height * scale))), interpolation=cv2.INTER_AREA)
+
+
+def decode_image(data: bytes, how: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     """Decode an encoded picture to `(H, W, 3)` uint8 BGR; None when it cannot be decoded."""
     if not data:
         return None
     # OpenCV refuses a WebP below 32 bytes, which a blank picture is (FER2013 has twelve): zeros behind it do no harm.
     try:
-        return cv2.imdecode(np.frombuffer(data.ljust(64, b"\0"), np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(data.ljust(64, b"\0"), np.uint8), how)
     except cv2.error:  # a picture with more pixels than OpenCV allows
         return None

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edge.errors import OutsideError
+from edge.sources.size import why_too_large
 
 
 class Lost(OutsideError):
@@ -72,7 +73,11 @@ class Device(Protocol):
 
 
 class OpenCvStream:
-    """A camera or a stream that OpenCV has opened."""
+    """A camera or a stream that OpenCV has opened.
+
+    Raises:
+        OutsideError: its frames are too large.
+    """
 
     def __init__(self, capture: cv2.VideoCapture, *, form: str = "", tolerance: int, count: int = 0) -> None:
         self._capture = capture
@@ -81,6 +86,9 @@ class OpenCvStream:
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else None
         width, height = (round(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if why := why_too_large(width, height):
+            capture.release()
+            raise OutsideError(f"{why}: let it send smaller ones (many cameras have a second stream)")
         rate = f", {self.fps:.4g} frames/s" if self.fps else ""
         self.given = f"{width}×{height}{form}{rate}"
 
@@ -104,7 +112,8 @@ class OpenCvStream:
             got, image = self._capture.retrieve(into)  # without a picture `image` is None, whatever the stubs say
         except cv2.error:  # a stream that changes its size on the way to garbage
             return None
-        return image if got and getattr(image, "ndim", 0) == 3 else None
+        right = got and getattr(image, "ndim", 0) == 3 and not why_too_large(*image.shape[:2])
+        return image if right else None
 
     def interrupt(self) -> None:
         """OpenCV has no way to do it: its own time limit ends a read."""

@@ -9,6 +9,7 @@ import cv2
 
 from edge.errors import InputError
 from edge.sources.names import shown
+from edge.sources.size import why_too_large
 from edge.values import Frame
 
 MOST_BROKEN_IN_A_ROW = 100
@@ -28,6 +29,10 @@ class Video:
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise InputError(f"source {shown(str(path))}: no video that OpenCV can read (nor a picture by its name)")
+        width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if why := why_too_large(width, height):
+            self._capture.release()
+            raise InputError(f"source {shown(str(path))}: {why}: make it smaller (ffmpeg -i IN -vf scale=1920:-2 OUT)")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else None
         self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -40,7 +45,8 @@ class Video:
         for failed in range(MOST_BROKEN_IN_A_ROW):
             got, image = self._capture.read()
             index, self._index = self._index, self._index + 1
-            if got and image is not None:
+            there = got and image is not None
+            if there and not why_too_large(*image.shape[:2]):  # it may grow on the way
                 self.broken += failed
                 self._any = True
                 return Frame(image, index, time.time(), self._mono(index), self.camera)
