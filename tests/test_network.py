@@ -326,20 +326,45 @@ def test_a_camera_behind_http_basic_login(states: States) -> None:
             watched.until(lambda frame: True)
 
 
+def files_of(folder: Path) -> type[SimpleHTTPRequestHandler]:
+    """Serves a folder's files."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing."""
+
+    return Files
+
+
+@pytest.mark.parametrize(("part", "plays"), [(0.95, 1), (0.6, 2)], ids=["a little", "much"])
+def test_a_video_at_a_url_that_is_cut_off_ends_all_the_same(
+    part: float, plays: int, states: States, tmp_path: Path
+) -> None:
+    """Its header says 40 frames. What stops long before may be a bad line: it is tried once more."""
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    noise = np.random.default_rng(7)
+    for _ in range(40):
+        writer.write(noise.integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    data = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "clip.avi").write_bytes(data[: int(len(data) * part)])
+    with serving(files_of(tmp_path)) as port:
+        with Watch(NetworkCamera(f"http://127.0.0.1:{port}/clip.avi", open_seconds=3), states) as watched:
+            assert states.wait("ended", turn=watched.capture.take).reason == "the video has ended"
+            assert watched.capture.ended
+        assert [state.state for state in states.seen].count("running") == plays
+
+
 def test_a_video_at_a_url_plays_in_its_time_and_ends(states: States, tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 50, (64, 48))
     for number in range(40):
         writer.write(np.full((48, 64, 3), number * 5, np.uint8))
     writer.release()
 
-    class Files(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))
-
-        def log_message(self, *arguments: object) -> None:
-            """Nothing."""
-
-    with serving(Files) as port:
+    with serving(files_of(tmp_path)) as port:
         watched = Watch(NetworkCamera(f"http://127.0.0.1:{port}/clip.mp4", open_seconds=3), states)
         seen = []
         while (frame := watched.capture.read()) is not None:

@@ -43,6 +43,7 @@ class NetworkCamera:
         self.name = shown(url)
         self._url = with_credentials(url, credentials)
         self._wait, self._read_seconds = open_seconds, read_seconds
+        self._recorded: InItsTime | None = None
         # FFmpeg counts the seconds of each of its steps: the name, the connection, the stream's description.
         self.open_seconds = 3 * open_seconds
 
@@ -69,21 +70,41 @@ class NetworkCamera:
             raise OutsideError("it refuses, or sends no video: are host, path, user and password right?")
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         stream = OpenCvStream(capture, tolerance=MOST_BROKEN_IN_A_ROW, count=max(count, 0))
-        return InItsTime(stream) if count > 0 and stream.fps else stream
+        if count <= 0 or not stream.fps:
+            return stream
+        self._recorded = InItsTime(stream, None if self._recorded is None else self._recorded.seen)
+        return self._recorded
 
 
 class InItsTime:
-    """A recorded video at a URL, which a server sends as fast as it can: its frames are taken at their own rate."""
+    """A recorded video at a URL, which a server sends as fast as it can: its frames are taken at their own rate.
 
-    def __init__(self, stream: OpenCvStream) -> None:
+    It ends as a file does. How many frames it has is often a guess by its length, and the file may be cut off: just
+    before the stated end (a second, a tenth), or where it stopped the last time, is its end. A recording whose
+    container states no length (MPEG-TS from a server that cannot seek) is taken for a live stream, and opened anew.
+
+    Args:
+        stream: the video, opened.
+        before: frames that came the last time it was opened; None for the first time.
+    """
+
+    def __init__(self, stream: OpenCvStream, before: int | None = None) -> None:
         assert stream.fps
         self._stream, self.fps, self.given, self.tolerance = stream, stream.fps, stream.given, stream.tolerance
+        self._before, self._stopped = before, False
         self._due = time.monotonic()
+
+    @property
+    def seen(self) -> int:
+        """Frames that have come so far."""
+        return self._stream.seen
 
     @property
     def over(self) -> bool:
         """Whether its last frame has come."""
-        return self._stream.over
+        count = self._stream.count
+        near, again = count - self.seen < min(self.fps, count / 10), self.seen == self._before
+        return self._stream.over or (self._stopped and self.seen > 0 and (near or again))
 
     def grab(self) -> bool:
         """Wait until the next frame is due, and take it."""
@@ -91,7 +112,9 @@ class InItsTime:
         if now < self._due:
             time.sleep(self._due - now)
         self._due = max(self._due, now - 1.0) + 1 / self.fps
-        return self._stream.grab()
+        got = self._stream.grab()
+        self._stopped = not got
+        return got
 
     def retrieve(self, into: np.ndarray | None) -> np.ndarray | None:
         """Decode what was grabbed."""

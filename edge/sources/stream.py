@@ -75,13 +75,17 @@ class Device(Protocol):
 class OpenCvStream:
     """A camera or a stream that OpenCV has opened.
 
+    Attributes:
+        count: frames that it says it has; 0 where it has no end, or does not know.
+        seen: frames that have come so far.
+
     Raises:
         OutsideError: its frames are too large.
     """
 
     def __init__(self, capture: cv2.VideoCapture, *, form: str = "", tolerance: int, count: int = 0) -> None:
         self._capture = capture
-        self._count, self._seen = count, 0
+        self.count, self.seen = count, 0
         self.tolerance = tolerance
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else None
@@ -95,7 +99,7 @@ class OpenCvStream:
     @property
     def over(self) -> bool:
         """Whether as many frames came as the video says it has, and none is left."""
-        return 0 < self._count <= self._seen
+        return 0 < self.count <= self.seen
 
     def grab(self) -> bool:
         """Wait for the next picture; False if none came."""
@@ -103,7 +107,7 @@ class OpenCvStream:
             got = self._capture.grab()
         except cv2.error:
             return False
-        self._seen += got
+        self.seen += got
         return got
 
     def retrieve(self, into: np.ndarray | None) -> np.ndarray | None:
