@@ -69,12 +69,11 @@ def command(
     """Read a camera or file, find faces, read their emotions.
 
     They go where --stdout, --broker or --draw say. Ends when the file ends, after --max-frames, or with Ctrl-C or
-    SIGTERM; a camera or a broker that does not answer is waited for. Of several cameras, a file that cannot be
-    read ends alone. SIGHUP reads edge.toml anew. No picture leaves the device: events hold boxes and scores.
+    SIGTERM; a camera or a broker that does not answer is waited for. Of several cameras, a file that cannot be read
+    ends alone. SIGHUP reads edge.toml anew. No picture leaves the device: events hold boxes and scores.
 
-    Exit codes: 0 well ended, every event delivered; 2 wrong usage or input, or a
-    camera that failed while the others went on; 3 camera or broker did not answer
-    (--fail-fast), or the broker had not confirmed every event at the end.
+    Exit codes: 0 well ended, every event delivered; 2 wrong usage or input, or one of several cameras that failed;
+    3 camera or broker did not answer (--fail-fast), or the broker had not confirmed every event at the end.
 
     \b
     Examples:
