@@ -119,20 +119,27 @@ def count_pictures(source: str | Path) -> int:
     return len(_pictures_in(Path(source))[1])
 
 
+def files_in(path: Path) -> tuple[zipfile.ZipFile | None, list[str]]:
+    """Return the open zip (or None for a folder) and the sorted names of the files inside.
+
+    Raises:
+        InputError: it is missing, or neither a folder nor a readable zip.
+    """
+    if path.is_dir():
+        return None, sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or zip")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: neither a folder nor a readable zip ({error})") from None
+    return archive, sorted(name for name in archive.namelist() if not name.endswith("/"))
+
+
 def _pictures_in(path: Path) -> tuple[zipfile.ZipFile | None, list[str]]:
     """Return the open zip (or None for a folder) and the sorted names of the pictures inside."""
-    archive = None
-    if path.is_dir():
-        names = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
-    elif not path.exists():
-        raise InputError(f"{path}: no such folder or zip")
-    else:
-        try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise InputError(f"{path}: neither a folder nor a readable zip ({error})") from None
-        names = archive.namelist()
-    return archive, sorted(name for name in names if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES)
+    archive, names = files_in(path)
+    return archive, [name for name in names if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
 
 
 def _splits(names: list[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edge.errors import OutsideError, first_line
-from edge.sources.state import CameraState, CameraStats, Rate, State
+from edge.sources.state import CameraState, CameraStats, Rate, State, stats_of
 from edge.sources.still import Stillness
 from edge.sources.stream import Device, Lost, Stream
 from edge.values import Frame
@@ -162,10 +162,7 @@ class Capture:
 
     def stats(self) -> CameraStats:
         """Return the figures so far."""
-        return CameraStats(
-            self.camera, self.state.state, self.state.reason, self.captured, self.dropped, self.broken, self._rate(),
-            self.given,
-        )  # fmt: skip
+        return stats_of(self, self._rate())
 
     def stop(self) -> None:
         """Ask the thread to end, without waiting for it."""

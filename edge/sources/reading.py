@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from edge.sources import Source
-from edge.sources.state import CameraState, CameraStats, Rate, State
+from edge.sources.state import CameraState, CameraStats, Rate, State, stats_of
 from edge.values import Frame
 
 AHEAD = 2
@@ -105,10 +105,7 @@ class Reading:
 
     def stats(self) -> CameraStats:
         """Return the figures so far."""
-        return CameraStats(
-            self.camera, self.state.state, self.state.reason, self.captured, self.dropped, self.broken, self._rate(),
-            self.given,
-        )  # fmt: skip
+        return stats_of(self, self._rate())
 
     def give_up(self, why: str) -> None:
         """Let what `take` has raised be the end of this file alone; called by whoever got it."""

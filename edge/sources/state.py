@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 State = Literal["waiting", "running", "frozen", "ended"]
 
@@ -51,6 +51,26 @@ class CameraStats:
     broken: int
     fps: float
     given: str | None
+
+
+class Counted(Protocol):
+    """What counts its pictures and knows its state: a live camera or a file."""
+
+    camera: str
+    state: CameraState
+    captured: int
+    dropped: int
+    given: str | None
+
+    @property
+    def broken(self) -> int:
+        """Pictures that could not be read."""
+
+
+def stats_of(one: Counted, fps: float) -> CameraStats:
+    """Return a camera's figures so far; `fps` are those of late."""
+    state, reason = one.state.state, one.state.reason
+    return CameraStats(one.camera, state, reason, one.captured, one.dropped, one.broken, fps, one.given)
 
 
 class Rate:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 import numpy as np
 
 from edge.errors import InputError
-from edge.measure.folders import UNREADABLE
+from edge.measure.folders import UNREADABLE, files_in
 from edge.sources import PICTURE_SUFFIXES
 from edge.sources.images import decode_image
 
@@ -30,18 +29,8 @@ class Files:
             InputError: it is missing, or neither a folder nor a readable zip.
         """
         self.path = path
-        self._zip: zipfile.ZipFile | None = None
-        if path.is_dir():
-            names = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
-        elif not path.exists():
-            raise InputError(f"{path}: no such folder or zip")
-        else:
-            try:
-                self._zip = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError) as error:
-                raise InputError(f"{path}: neither a folder nor a readable zip ({error})") from None
-            names = [name for name in self._zip.namelist() if not name.endswith("/")]
-        self.names = tuple(sorted(name for name in names if not PurePosixPath(name).name.startswith("._")))
+        self._zip, names = files_in(path)
+        self.names = tuple(name for name in names if not PurePosixPath(name).name.startswith("._"))
         self.pictures = tuple(n for n in self.names if PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES)
 
     def __enter__(self) -> Files:
