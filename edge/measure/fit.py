@@ -33,9 +33,9 @@ LAST_TO_RUN, FIRST_TO_GO = 19, 1000
 
 def main() -> None:
     """Measure and answer."""
-    _give_way()
     threading.Thread(target=_end_with_who_asked, daemon=True).start()
     try:
+        _give_way()
         # A core is left to the cameras: threads on all of them would make them wait.
         threads = [count for count in thread_counts() if count < cores()] or [1]
         began, used = time.monotonic(), _processor_time()
@@ -54,10 +54,18 @@ def main() -> None:
 
 
 def _give_way() -> None:
+    """Let everything else go first.
+
+    Raises:
+        EdgeError: this process must not be put behind others.
+    """
     if sys.platform != "win32":
         with suppress(OSError):
             os.setpgid(0, 0)  # a group, to be ended as one; a session of its own would have a priority of its own
-        os.nice(LAST_TO_RUN)
+        try:
+            os.nice(LAST_TO_RUN)
+        except OSError as error:
+            raise EdgeError(f"its priority cannot be lowered ({error.strerror})") from None
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO), encoding="ascii")
 
