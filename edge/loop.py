@@ -114,11 +114,11 @@ class Loop:
             minute = view.minutes.add(frame, [face.track for face in tracked.faces], emotions)
         return Step(frame, tracked.faces, emotions, events, ms, read, minute)
 
-    def finish(self) -> list[Event]:
-        """End all tracks: the sources have ended. Return their leave events, each at the time of its last frame."""
+    def finish(self, camera: str | None = None) -> list[Event]:
+        """End the tracks of a source that has ended, or of all; return their leave events, as of its last frame."""
         events = []
-        for view in self._views.values():
-            if view.last is not None:
+        for name, view in self._views.items():
+            if view.last is not None and camera in (None, name):
                 view.left += view.follower.finish()
                 events += self._left(view, view.last)
         return events

@@ -211,7 +211,7 @@ class Runner:
             frame = cameras.next(LOOK_SECONDS)
             if self._away:
                 with keeper.loop:
-                    self._lapse(loop, cameras)
+                    self._lapse(loop, cameras, frame.camera if frame is not None else None)
             if frame is None:
                 if cameras.ended:
                     return
@@ -239,13 +239,17 @@ class Runner:
         if state.state != "running":
             self._away.add(state.camera)
 
-    def _lapse(self, loop: Loop, cameras: Cameras) -> None:
-        """Say who has left while a camera is away, or was until the frame at hand: no frame of it tells."""
-        for camera in [one.name for one in self.config.camera if one.live and one.name in self._away]:
+    def _lapse(self, loop: Loop, cameras: Cameras, at_hand: str | None) -> None:
+        """Say who has left while a camera is away, or was until its frame at hand, or has ended: no frame tells."""
+        for one in [opened for opened in cameras.opened if opened.camera in self._away]:
+            camera = one.camera
             self._away.discard(camera)  # before its state is asked for, which may change meanwhile
-            if cameras.stats()[camera].state != "running":
-                self._away.add(camera)
-            events = loop.lapse(camera, time.monotonic(), time.time())
+            if one.ended and camera != at_hand:
+                events = loop.finish(camera)
+            else:
+                if one.state.state != "running":
+                    self._away.add(camera)
+                events = loop.lapse(camera, time.monotonic(), time.time()) if one.live else []
             for event in events:
                 self._send(event)
             if events:

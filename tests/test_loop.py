@@ -175,6 +175,15 @@ def test_who_is_overdue_leaves_though_no_frame_comes(model: Counting, picture: n
     assert loop.lapse("front", 10.1, 1010.1) == []
 
 
+def test_a_camera_that_has_ended_ends_its_tracks_alone(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model)
+    for camera in ("front", "back"):
+        play(loop, iter([picture]), camera)
+    assert [(event.type, event.camera) for event in loop.finish("front")] == [("leave", "front")]
+    assert loop.finish("front") == []
+    assert [(event.type, event.camera) for event in loop.finish()] == [("leave", "back")]
+
+
 def test_who_comes_back_in_time_is_the_same(model: Counting, picture: np.ndarray) -> None:
     loop = a_loop(model, track={"keep": 30.0})
     play(loop, iter([picture] * 3))

@@ -288,6 +288,23 @@ def test_the_log_for_a_program(write: Callable[..., str]) -> None:
     assert lines[-1]["msg"].startswith("3 frames")
 
 
+def test_a_camera_that_has_ended_leaves_nobody_behind(tmp_path: Path, portrait_clip: Path, portrait: Path) -> None:
+    """Who was seen in the picture has left when it has been read, not when the clip beside it ends."""
+    (tmp_path / "edge.toml").write_text(
+        f'[[camera]]\nsource = "{portrait_clip}"\nname = "front"\n[[camera]]\nsource = "{portrait}"\nname = "back"\n'
+        '[publish]\nwhen = "every"\n'
+    )
+    done = subprocess.run(
+        [*EDGE, "run", "--config", str(tmp_path / "edge.toml"), "--stdout"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = [(event["camera"], event["type"]) for event in map(json.loads, done.stdout.splitlines())]
+    assert [kind for camera, kind in said if camera == "back"] == ["enter", "leave"]
+    assert said[-1] == ("front", "leave")
+    assert len(said) - said.index(("back", "leave")) > 100
+
+
 @pytest.mark.parametrize("name", ["haar", "blazeface"])
 def test_another_detector_is_forced(portrait_clip: Path, name: str) -> None:
     if name == "blazeface":
