@@ -26,10 +26,11 @@ from edge.errors import OutsideError
 from edge.sources import camera as usb
 from edge.sources import open_source
 from edge.sources.camera import UsbCamera, choose_form, fourcc, letters, why_not
-from edge.sources.capture import GRACE, MOST_HANGING, Capture
+from edge.sources.capture import Capture
 from edge.sources.picamera import CHILD, SYSTEM_PYTHON, CsiCamera
 from edge.sources.state import CameraState, Rate
 from edge.sources.still import Stillness
+from edge.sources.worker import GRACE, MOST_HANGING
 from edge.values import Frame
 
 DRAW = """

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 
 import cv2
-import numpy as np
 
 from edge.errors import OutsideError, first_line
+from edge.sources.newest import Newest
 from edge.sources.state import CameraState, CameraStats, Rate, State, stats_of
 from edge.sources.still import Stillness
 from edge.sources.stream import Device, Lost, Stream
+from edge.sources.worker import MOST_HANGING, Hanging, Worker
 from edge.values import Frame
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
@@ -25,12 +26,6 @@ FROZEN_AFTER = 10.0
 LONGEST_STILL = 300.0
 """Seconds between two attempts to wake a camera that answers with the same picture for ever, which may be its cover."""
 
-GRACE = 3.0
-"""A call that takes so many seconds longer than its own time limit hangs."""
-
-MOST_HANGING = 3
-"""So many threads may hang in a camera at once; before one more is risked, one has to come back."""
-
 LOOK_SECONDS = 0.5
 """How often whoever waits for a picture looks whether the thread hangs."""
 
@@ -40,16 +35,6 @@ CLOSE_SECONDS = 1.0
 
 BREAKS = (OutsideError, OSError, MemoryError, cv2.error)
 """What a driver or a decoder throws: the camera is opened anew. Anything else is a bug, and ends the run."""
-
-
-class _Worker:
-    """One thread at the camera. It may be left behind in a call that never returns, and then has no say any more."""
-
-    def __init__(self) -> None:
-        self.deadline = math.inf
-        self.left = threading.Event()
-        self.stream: Stream | None = None
-        self.thread: threading.Thread | None = None
 
 
 class Capture:
@@ -104,16 +89,14 @@ class Capture:
         self._rate = Rate(clock)
         self._index = 0
         self._due = -math.inf
-        # The slot's lock is held for moments; the state's while a callback runs, so that states keep their order.
-        self._slot = threading.Condition()
+        # The newest's lock is held for moments; the state's while a callback runs, so that states keep their order.
+        self._newest = Newest()
+        self._changed = self._newest.changed
         self._telling = threading.RLock()
-        self._free: list[np.ndarray] = []
-        self._newest: Frame | None = None
-        self._held: np.ndarray | None = None
         self._over = False
         self._error: BaseException | None = None
-        self._hanging: list[threading.Thread] = []
-        self._worker: _Worker | None = None
+        self._hanging = Hanging()
+        self._worker: Worker | None = None
         self._first: Stream | None = None
         if fail_fast:
             try:
@@ -136,15 +119,10 @@ class Capture:
         """
         self.start()
         self._look()
-        with self._slot:
+        with self._changed:
             if self._error is not None:
                 raise self._error
-            frame, self._newest = self._newest, None
-            if frame is not None:
-                if self._held is not None:
-                    self._free.append(self._held)
-                self._held = frame.image
-        return frame
+            return self._newest.take()
 
     def read(self) -> Frame | None:
         """Return the newest picture; wait for it as long as it takes, or return None when told to stop."""
@@ -152,13 +130,13 @@ class Capture:
             frame = self.take()
             if frame is not None or self.ended:
                 return frame
-            with self._slot:
-                self._slot.wait_for(lambda: self._newest or self._over or self._error, LOOK_SECONDS)
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest.waiting or self._over or self._error, LOOK_SECONDS)
 
     @property
     def ended(self) -> bool:
         """Whether no more pictures will come."""
-        return self._over and self._newest is None and self._error is None
+        return self._over and not self._newest.waiting and self._error is None
 
     def stats(self) -> CameraStats:
         """Return the figures so far."""
@@ -167,14 +145,15 @@ class Capture:
     def stop(self) -> None:
         """Ask the thread to end, without waiting for it."""
         self._closing.set()
-        with self._slot:
-            self._over, self._newest = True, None
+        with self._changed:
+            self._over = True
+            self._newest.clear()
             worker, first, self._first = self._worker, self._first, None
             if worker is not None:
                 worker.left.set()
-            self._slot.notify_all()
-        if worker is not None and worker.stream is not None:
-            worker.stream.interrupt()
+            self._changed.notify_all()
+        if worker is not None:
+            worker.interrupt()
         if first is not None:
             first.close()
 
@@ -189,15 +168,15 @@ class Capture:
     # The thread
 
     def _begin(self, *, pause: bool) -> None:
-        worker = _Worker()
+        worker = Worker(self._clock)
         worker.stream, self._first = self._first, None
         thread = threading.Thread(target=self._work, args=(worker, pause), name=f"capture {self.camera}", daemon=True)
         worker.thread = thread
-        with self._slot:
+        with self._changed:
             self._worker = worker
         thread.start()
 
-    def _work(self, worker: _Worker, pause: bool) -> None:
+    def _work(self, worker: Worker, pause: bool) -> None:
         try:
             while not worker.left.is_set():
                 if pause and self._back_off():
@@ -220,14 +199,14 @@ class Capture:
                 else:
                     break
         except BaseException as error:
-            with self._slot:
+            with self._changed:
                 if not worker.left.is_set():
                     self._error = error
         finally:
-            with self._slot:
+            with self._changed:
                 ended = not worker.left.is_set()
                 self._over = self._over or ended
-                self._slot.notify_all()
+                self._changed.notify_all()
             if ended:
                 self._tell("ended", "stopped" if self._error is None else "failed", worker=worker)
             self.wake()
@@ -237,27 +216,28 @@ class Capture:
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_WAIT)
         return self._wait(pause) or self._closing.is_set()
 
-    def _serve(self, worker: _Worker) -> None:
+    def _serve(self, worker: Worker) -> None:
         """Open the camera and take its pictures until it is lost, which is raised, or there is no need any more."""
         try:
             if worker.stream is None:
-                worker.deadline = self._clock() + self.device.open_seconds + GRACE
+                worker.calls(self.device.open_seconds)
                 worker.stream = self.device.open()
             self._pump(worker, worker.stream)
         finally:
-            worker.deadline = self._clock() + self.device.open_seconds + GRACE  # closing can hang as well
+            worker.calls(self.device.open_seconds)  # closing can hang as well
             if worker.stream is not None:
                 worker.stream.close()
-            worker.stream, worker.deadline = None, math.inf
+            worker.stream = None
+            worker.returned()
 
-    def _pump(self, worker: _Worker, stream: Stream) -> None:
+    def _pump(self, worker: Worker, stream: Stream) -> None:
         self.fps, self.given = stream.fps, stream.given
         newest, failed = self._clock(), 0
         while not worker.left.is_set():
-            worker.deadline = self._clock() + self._frozen_after + GRACE
+            worker.calls(self._frozen_after)
             got = stream.grab()
             now, wall = self._clock(), time.time()
-            worker.deadline = math.inf
+            worker.returned()
             if worker.left.is_set():
                 return
             if got and self._too_early(now):
@@ -265,7 +245,7 @@ class Capture:
                 self._index += 1
                 newest = now
                 continue
-            image = stream.retrieve(self._spare()) if got else None
+            image = stream.retrieve(self._newest.spare()) if got else None
             index, self._index = self._index, self._index + 1
             if image is not None:
                 newest, failed = now, 0
@@ -281,7 +261,7 @@ class Capture:
             if failed >= stream.tolerance:
                 raise Lost("waiting", "it gives no more pictures")
 
-    def _consider(self, worker: _Worker, frame: Frame) -> None:
+    def _consider(self, worker: Worker, frame: Frame) -> None:
         """Put a picture out, unless the camera is stuck at it.
 
         Raises:
@@ -296,30 +276,20 @@ class Capture:
         if still == 0.0:
             self._still_limit, self._stuck = self._still_after, False
         if self._stuck:
-            with self._slot:
-                self._free.append(frame.image)
+            self._newest.give_back(frame.image)
             return
         self._pause = FIRST_WAIT
         self._tell("running", None, worker=worker)
         self._put(worker, frame)
 
-    def _put(self, worker: _Worker, frame: Frame) -> None:
-        with self._slot:
+    def _put(self, worker: Worker, frame: Frame) -> None:
+        with self._changed:
             if worker.left.is_set():
                 return
-            if self._newest is not None:
-                self.dropped += 1
-                self._free.append(self._newest.image)
-            self._newest = frame
+            self.dropped += self._newest.put(frame)
             self.captured += 1
-            self._slot.notify_all()
         self._rate.add()
         self.wake()
-
-    def _spare(self) -> np.ndarray | None:
-        """A buffer that nobody looks at."""
-        with self._slot:
-            return self._free.pop() if self._free else None
 
     def _too_early(self, now: float) -> bool:
         """Whether a picture comes faster than is wanted; a tenth of its time is forgiven, for clocks tremble."""
@@ -331,8 +301,8 @@ class Capture:
         self._due = (self._due if self._due > now - spacing else now) + spacing
         return False
 
-    def _finish(self, worker: _Worker) -> None:
-        with self._slot:
+    def _finish(self, worker: Worker) -> None:
+        with self._changed:
             self._over = self._over or not worker.left.is_set()
         self._tell("ended", "the video has ended", worker=worker)
 
@@ -341,26 +311,24 @@ class Capture:
     def _look(self) -> None:
         """Leave a thread behind that hangs in the camera, and start another; called by whoever wants pictures."""
         worker = self._worker
-        if worker is not None and not worker.left.is_set() and self._clock() > worker.deadline:
-            was = "reading" if worker.stream is not None else "opening"
-            with self._slot:
+        if worker is None:
+            return
+        if was := worker.hangs():
+            with self._changed:
                 worker.left.set()
-            if worker.stream is not None:
-                worker.stream.interrupt()
-            if worker.thread is not None:
-                self._hanging.append(worker.thread)
+            worker.interrupt()
+            self._hanging.add(worker.thread)
             if self._fail_fast:
                 self._error = self._absent(OutsideError(f"{was} it hangs"))
                 return
             self._tell("frozen" if was == "reading" else "waiting", f"{was} it hangs; it is opened anew")
-        if worker is not None and worker.left.is_set() and not self._over:
-            self._hanging = [thread for thread in self._hanging if thread.is_alive()]
-            if len(self._hanging) < MOST_HANGING:
-                self._begin(pause=True)
-            else:
+        if worker.left.is_set() and not self._over:
+            if self._hanging.full():
                 self._tell("waiting", f"{MOST_HANGING} calls to it hang; it is opened when one of them comes back")
+            else:
+                self._begin(pause=True)
 
-    def _tell(self, state: State, reason: str | None, *, worker: _Worker | None = None) -> None:
+    def _tell(self, state: State, reason: str | None, *, worker: Worker | None = None) -> None:
         """Say a change of state, once."""
         with self._telling:
             if worker is not None and worker.left.is_set():
