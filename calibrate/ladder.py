@@ -203,14 +203,15 @@ def _keep_float(ground: Ground, done: Climb) -> Stand | None:
     sense(ground, done)
     stand, show = done.stand, ground.steps("which layers to keep float")
 
-    def accept(model: onnx.ModelProto) -> bool:
-        return ground.dev.judge(_onnx(ground, model)).passes
+    def judge(model: onnx.ModelProto) -> tuple[bool, float]:
+        figures = ground.dev.judge(_onnx(ground, model))
+        return figures.passes, figures.kl
 
     chosen = keep_float_search(
-        stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, accept=accept, progress=show
+        stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, judge=judge, progress=show
     )
     if not chosen:
-        done.notes.append("Mixed precision: no layer had to stay float, or none that the size allows was enough.")
+        done.notes.append("Mixed precision: no layer had to stay float, or none that the size allows gave enough back.")
         return None
     return _corrected(replace(stand, settings=replace(stand.settings, keep_float=tuple(chosen))), ground)
 

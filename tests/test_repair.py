@@ -317,13 +317,29 @@ class TestSensitivity:
 
         tried = []
 
-        def accept(candidate: onnx.ModelProto) -> bool:
+        def judge(candidate: onnx.ModelProto) -> tuple[bool, float]:
             tried.append(harm(model, candidate))
-            return tried[-1] < 0.2 * tried[0]
+            return tried[-1] < 0.2 * tried[0], tried[-1]
 
-        chosen = keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.6, accept=accept)
+        chosen = keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.6, judge=judge)
         assert chosen == named(model, bad)
-        assert not keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.26, accept=accept), "too large"
+        assert not keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.26, judge=judge), "too large"
+
+    def test_where_nothing_is_enough_what_gives_most_back_stays_float(self) -> None:
+        model, bad = self.spoiled(wild("cnn", 0.1))
+        ranges = take_ranges(model, CALIBRATION, "minmax")
+        layers = sensitivity(model, ranges, NARROW, UNSEEN, answers(model).argmax(axis=1))
+        harms = []
+
+        def judge(candidate: onnx.ModelProto) -> tuple[bool, float]:
+            harms.append(harm(model, candidate))
+            return False, harms[-1]
+
+        chosen = keep_float_search(model, ranges, NARROW, layers, max_size_ratio=0.6, judge=judge)
+        assert set(named(model, bad)) <= set(chosen)
+        floats = replace(NARROW, keep_float=chosen)
+        assert harm(model, quantize(model, ranges, floats)) < 0.3 * harms[0]
+        assert len(chosen) < sum(len(named(model, each)) for each in weight_layers(model)), "not all of them"
 
     def test_figures_against_a_graph_made_by_hand(self, relu: onnx.ModelProto) -> None:
         """One layer int8 and all others float, by the quantizer itself, in the runtime's own kernels."""
@@ -367,7 +383,7 @@ class TestSearch:
     def test_nothing_where_nothing_is_needed(self, relu: onnx.ModelProto) -> None:
         ranges = take_ranges(relu, CALIBRATION, "minmax")
         layers = self.worst_first(relu)
-        assert keep_float_search(relu, ranges, NARROW, layers, accept=lambda model: True) == ()
+        assert keep_float_search(relu, ranges, NARROW, layers, judge=lambda model: (True, 0.0)) == ()
 
     def test_what_was_not_needed_leaves_again(self, relu: onnx.ModelProto) -> None:
         """Only the third of the list is asked for: the first two are tried on the way, and dropped."""
@@ -375,10 +391,10 @@ class TestSearch:
         layers = self.worst_first(relu)
         wanted = weight_layers(relu)[2]
 
-        def accept(model: onnx.ModelProto) -> bool:
-            return Rounding(model).weight(wanted) is None
+        def judge(model: onnx.ModelProto) -> tuple[bool, float]:
+            return Rounding(model).weight(wanted) is None, 1.0
 
-        chosen = keep_float_search(relu, ranges, NARROW, layers, max_size_ratio=0.9, accept=accept)
+        chosen = keep_float_search(relu, ranges, NARROW, layers, max_size_ratio=0.9, judge=judge)
         assert chosen == named(relu, wanted)
 
 
