@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edge.broker import check_level
 from edge.config import Config
 from edge.detect import Detector, load_configured
-from edge.detect.fallback import Fallback
 from edge.draw import Drawing
 from edge.errors import EdgeError, InputError, first_line
 from edge.events import Event, EventMaker, new_stream
 from edge.host.fit import Fit
-from edge.host.health import CameraStats, DetectorUse, ModelUse, QueueStats
+from edge.host.health import ModelUse
 from edge.host.keeper import Keeper
 from edge.host.logs import Log
+from edge.host.uses import camera_stats, detector_use, queue_stats
 from edge.host.watchdog import Notifier, Watchdog
 from edge.loop import Loop, Step
 from edge.model import Classifier, load_model
@@ -31,6 +29,7 @@ from edge.reload import diff, take_over
 from edge.sources import open_cameras
 from edge.sources.cameras import Cameras
 from edge.sources.state import CameraState
+from edge.tally import Summary
 
 if TYPE_CHECKING:
     from edge.host.aim import Aim
@@ -45,50 +44,6 @@ NOWHERE = "events go nowhere: print them with --stdout, or send them with --brok
 
 LOOK_SECONDS = 0.5
 """How often the loop looks whether it shall stop while no frame comes."""
-
-
-@dataclass
-class Summary:
-    """What a run saw, said at its end.
-
-    Attributes:
-        frames: frames processed.
-        broken: frames that could not be read.
-        with_face: frames with a face in them.
-        events: events made.
-        undelivered: events that no broker confirmed.
-        unread: events that the reader of standard output did not take.
-        emotions: in how many frames a face had which emotion.
-        seconds: how long the frames took, from the first to the last.
-        failed: names of the cameras that could not be opened or read on.
-    """
-
-    frames: int = 0
-    broken: int = 0
-    with_face: int = 0
-    events: int = 0
-    undelivered: int = 0
-    unread: int = 0
-    emotions: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    failed: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        rate = f", {self.frames / self.seconds:.1f} frames/s" if self.seconds > 0 else ""
-        frames = "1 frame" if self.frames == 1 else f"{self.frames} frames"
-        parts = [frames + rate, f"{self.with_face} with a face"]
-        if self.emotions:
-            parts.append(", ".join(f"{label} {count}" for label, count in self.emotions.most_common()))
-        parts.append(f"{self.events} events")
-        if self.broken:
-            parts.append(f"{self.broken} broken frames skipped")
-        if self.failed:
-            parts.append(f"FAILED: {', '.join(self.failed)}")
-        if self.undelivered:
-            parts.append(f"{self.undelivered} events NOT confirmed by the broker")
-        if self.unread:
-            parts.append(f"{self.unread} events NOT read from standard output")
-        return "; ".join(parts)
 
 
 class Runner:
@@ -312,25 +267,10 @@ class Runner:
             reason = why if fit is None else f"{why}; {fit.standing}"
             return ModelUse(info.id, classifier.runtime, info.precision, threads, reason)
 
-        def in_use() -> DetectorUse:
-            switches = detector.switches if isinstance(detector, Fallback) else []
-            return DetectorUse(detector.name, switches[-1].why if switches else None, len(switches))
-
-        def queue() -> QueueStats:
-            assert publisher is not None
-            state = publisher.queue()
-            return QueueStats(state.connected, state.depth, state.undelivered)
-
-        def captured() -> dict[str, CameraStats]:
-            return {
-                name: CameraStats(stats.state, stats.reason, stats.captured, stats.dropped, stats.broken)
-                for name, stats in cameras.stats().items()
-            }
-
         return Keeper(
-            self.config, self._log, cameras=captured, detector=in_use, model=model,
-            queue=queue if publisher is not None else None, limit=cameras.limit, fit=fit,
-            tell=publisher.health if publisher is not None else lambda message: None,
+            self.config, self._log, cameras=lambda: camera_stats(cameras), detector=lambda: detector_use(detector),
+            model=model, queue=(lambda: queue_stats(publisher)) if publisher is not None else None,
+            limit=cameras.limit, fit=fit, tell=publisher.health if publisher is not None else lambda message: None,
             watchdog=watchdog,
         )  # fmt: skip
 
@@ -341,12 +281,9 @@ class Runner:
             self.summary.unread = self._output.unread
 
     def _account(self, step: Step) -> None:
-        self.summary.frames += 1
+        self.summary.add(step)
         if self._to_nobody and self.summary.frames == 1:  # not sooner: what keeps the run from its start stands alone
             self._warn(NOWHERE)
-        self.summary.with_face += bool(step.faces)
-        for emotion in step.emotions:
-            self.summary.emotions[emotion.label or f"not classified ({emotion.skipped})"] += 1
 
     def _send(self, event: Event) -> None:
         self.summary.events += 1
