@@ -83,7 +83,10 @@ def prepare(graph: bytes) -> onnx.ModelProto:
             quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
         except Exception as error:  # onnxruntime's own exceptions have no common class
             raise InputError(f"the model cannot be quantized: {first_line(error)}") from None
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
+    for node in model.graph.node:  # ONNX Runtime takes HardSwish apart into two without names, which no list can hold
+        node.name = node.name or f"{node.output[0]}/{node.op_type}"
+    return model
 
 
 def take_ranges(prepared: onnx.ModelProto, crops: np.ndarray, method: str) -> Ranges:

@@ -380,6 +380,20 @@ class TestSearch:
     def worst_first(self, model: onnx.ModelProto) -> list[Layer]:
         return [Layer(each.node, each.op, 1, 0.0, 0.0, 0.0) for each in weight_layers(model)[:-1]]
 
+    def test_a_layer_stays_float_with_both_halves_of_its_hard_swish(
+        self, swish: onnx.ModelProto, swish_ranges: Ranges
+    ) -> None:
+        layer = next(each for each in weight_layers(swish) if len(each.activation) == 2)
+        found = keep_float_search(
+            swish, swish_ranges, NARROW, [Layer(layer.node, layer.op, 1, 0.0, 0.0, 0.0)], max_size_ratio=0.9,
+            judge=lambda model: (Rounding(model).weight(layer) is None, 1.0),
+        )  # fmt: skip
+        assert len(named(swish, layer)) == len(set(named(swish, layer)) - {""}) == 3
+        assert found == named(swish, layer)
+        model = quantize(swish, swish_ranges, replace(NARROW, keep_float=found))
+        rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+        assert not rounded & {layer.output, layer.activation[0]}, "its inside is not rounded"
+
     def test_nothing_where_nothing_is_needed(self, relu: onnx.ModelProto) -> None:
         ranges = take_ranges(relu, CALIBRATION, "minmax")
         layers = self.worst_first(relu)
