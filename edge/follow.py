@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from edge.align import similarity
 from edge.detect import Detector, in_pieces
-from edge.motion import Motion
+from edge.motion import Area, Motion
 from edge.track import Tracked, Tracker, iou, match
 from edge.values import Face, Frame
 
@@ -25,6 +26,7 @@ DOUBTS = 2  # full searches in a row that do not find a followed face, until it 
 RESTLESS = 0.01  # share of the picture outside the faces that must change to start a search
 AWAKE = 0.002  # the same where nobody is followed: less is enough
 MOTION_REST = 0.25  # motion starts a search after so much of the clock's interval at the soonest
+CLOSER = 0.25  # seconds between two looks at what moves in an empty picture in its full size
 REACH = 0.5  # a face is not expected further away than this from one frame to the next, in sides of its box
 
 
@@ -93,6 +95,8 @@ class Follower:
         self._search: _Search | None = None
         self._searched = -np.inf  # when the last search began
         self._motion = Motion()
+        self._stirred: Area | None = None  # where it moved since the last closer look
+        self._looked = -np.inf  # when that was
         self.searches = 0
 
     def update(self, frame: Frame) -> Tracked:
@@ -106,7 +110,7 @@ class Follower:
             self.forget()
             return self._take(self._whole(image, now), {}, now)
         seen, lost = self._look(image, now)
-        if lost or (not seen and (self._due(now) or self._entered(image))):
+        if lost or (not seen and (self._due(now) or self._entered(image, now))):
             return self._take(self._whole(image, now), seen, now)
         if not seen:
             return self._keep({}, [], now)
@@ -118,7 +122,7 @@ class Follower:
     def forget(self) -> None:
         """Follow nobody: the next frame is searched at once. Ids are kept as long as the tracker keeps them."""
         self._followed.clear()
-        self._search = None
+        self._search, self._stirred = None, None
         self._motion.forget()
 
     def lapse(self, now: float) -> tuple[int, ...]:
@@ -165,7 +169,7 @@ class Follower:
     def _begin(self, image: np.ndarray, now: float) -> None:
         """Start a full search of this picture."""
         self._search = _Search(in_pieces(self.detector, image), {t: f.face.box for t, f in self._followed.items()})
-        self._searched, self.searches = now, self.searches + 1
+        self._searched, self.searches, self._stirred = now, self.searches + 1, None
         self._motion.settle()
 
     def _whole(self, image: np.ndarray, now: float) -> list[Face]:
@@ -174,17 +178,25 @@ class Follower:
         self._search = None
         return self.detector.detect(image)
 
-    def _entered(self, image: np.ndarray) -> bool:
-        """Whether there is a face where the picture changed since that place was last searched.
+    def _entered(self, image: np.ndarray, now: float) -> bool:
+        """Whether there is a face where the picture changed since that place was last looked at.
 
-        A part of the picture costs little, but has another pyramid: what is a face is left to a search of the whole.
+        A part of the picture costs little, and at half its size less: small faces wait for the next closer look. What
+        is a face is left to a search of the whole, which has another pyramid.
         """
         change = self._motion.change([])
-        if change.area is None or change.share <= AWAKE:
+        moved = change.area if change.share > AWAKE else None
+        if moved is not None:
+            self._motion.settle(moved)
+            self._stirred = moved if self._stirred is None else _union(self._stirred, moved)
+        if self._stirred is not None and now - self._looked >= CLOSER:
+            area, self._stirred, self._looked = self._stirred, None, now
+            return bool(self.detector.detect(_part(image, area)))
+        if moved is None:
             return False
-        x1, y1, x2, y2 = change.area
-        self._motion.settle(change.area)
-        return bool(self.detector.detect(image[y1:y2, x1:x2]))
+        part = _part(image, moved)
+        half = cv2.resize(part, (-(-part.shape[1] // 2), -(-part.shape[0] // 2)), interpolation=cv2.INTER_AREA)
+        return bool(self.detector.detect(half))
 
     def _advance(self, image: np.ndarray, seen: dict[int, Face]) -> list[tuple[Face, Face]]:
         """Do one piece of the search under way.
@@ -247,6 +259,17 @@ class Follower:
         for track, face in seen.items():
             self._followed[track].face = face
         return tracked
+
+
+def _part(image: np.ndarray, area: Area) -> np.ndarray:
+    x1, y1, x2, y2 = area
+    return image[y1:y2, x1:x2]
+
+
+def _union(one: Area, other: Area) -> Area:
+    """Return the least area that holds both."""
+    (a, b, c, d), (e, f, g, h) = one, other
+    return min(a, e), min(b, f), max(c, g), max(d, h)
 
 
 def _boxes(faces: list[Face]) -> np.ndarray:

@@ -12,6 +12,9 @@ CROWD = 2  # pixels of a row or column that must change for it to count: a singl
 ROOM = 64  # pixels about a change: whose cheek moves has a forehead, too
 HEIGHTS = 0.25  # the same in longer sides of the change, where that is more
 
+Area = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels, the last two past the end."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -19,11 +22,11 @@ class Change:
 
     Attributes:
         share: of the picture, 0 to 1.
-        area: x1, y1, x2, y2 about it with room for a face, the last two past the end; None for nothing but noise.
+        area: about it, with room for a face; None for nothing but noise.
     """
 
     share: float
-    area: tuple[int, int, int, int] | None
+    area: Area | None
 
 
 class Motion:
@@ -47,7 +50,7 @@ class Motion:
         """Have nothing to compare with until the next search."""
         self._calm = None
 
-    def settle(self, area: tuple[int, int, int, int] | None = None) -> None:
+    def settle(self, area: Area | None = None) -> None:
         """Note that the picture, or this area of it, is being searched."""
         if area is None or self._calm is None:
             self._calm = self._now.copy()
@@ -72,7 +75,7 @@ class Motion:
             changed[max(y1, 0) : max(y2 + 1, 0), max(x1, 0) : max(x2 + 1, 0)] = False
         return Change(float(changed.mean()), self._area(changed))
 
-    def _area(self, changed: np.ndarray) -> tuple[int, int, int, int] | None:
+    def _area(self, changed: np.ndarray) -> Area | None:
         rows = np.flatnonzero(changed.sum(axis=1) >= CROWD)
         columns = np.flatnonzero(changed.sum(axis=0) >= CROWD)
         if len(rows) == 0 or len(columns) == 0:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.detect.mtcnn import Mtcnn
-from edge.follow import DOUBTS, Follower
+from edge.follow import CLOSER, DOUBTS, Follower
 from edge.track import Tracked, Tracker, iou
 from edge.values import Face, Frame
 
@@ -103,6 +103,26 @@ def test_who_comes_into_an_empty_picture_is_found_at_once(counting: Counting, po
     assert np.array_equal(outcomes[5].faces[0].box, reference.box), "the whole picture decides what a face is"
 
 
+def test_a_small_face_in_an_empty_picture_waits_for_a_closer_look(counting: Counting, portrait: Path) -> None:
+    """Between two closer looks what moves is seen at half its size, in which a small face is none."""
+    follower = Follower(counting, Tracker(), every=60)
+    pictures = [wheel(step) for step in range(10)]
+    face = cv2.resize(cv2.imread(str(portrait))[0:300, 90:390], (76, 76))
+    for picture in pictures[4:]:
+        picture[300:376, 400:476] = face
+    assert counting.detector.detect(pictures[4])[0].box[3] < 390
+    outcomes = run(follower, iter(pictures), fps=20)
+    first = next(index for index, outcome in enumerate(outcomes) if outcome.faces)
+    assert 4 < first <= 4 + CLOSER * 20 + 1
+
+
+def wheel(step: int) -> np.ndarray:
+    """A disk that rolls through a gray picture."""
+    picture = np.full((480, 640, 3), 110, np.uint8)
+    cv2.circle(picture, (120 + 6 * step, 120), 30, (200, 200, 200), -1)
+    return picture
+
+
 def test_what_moves_and_is_no_face_costs_a_part_of_the_picture(mtcnn: Mtcnn) -> None:
     looked: list[int] = []
 
@@ -111,15 +131,11 @@ def test_what_moves_and_is_no_face_costs_a_part_of_the_picture(mtcnn: Mtcnn) -> 
             looked.append(image.shape[0] * image.shape[1])
             return super().detect(image)
 
-    def wheel(step: int) -> np.ndarray:
-        picture = np.full((480, 640, 3), 110, np.uint8)
-        cv2.circle(picture, (120 + 6 * step, 120), 30, (200, 200, 200), -1)
-        return picture
-
     run(Follower(Measuring(mtcnn), Tracker(), every=60), (wheel(step) for step in range(20)))
     assert len(looked) == 20, "the first picture whole, then where it moves"
     assert looked[0] == 640 * 480
     assert max(looked[1:]) < 0.35 * looked[0]
+    assert np.median(looked[1:]) < 0.1 * looked[0], "and most of the time at half its size"
 
 
 def test_refine_finds_what_the_cascade_finds_and_nothing_elsewhere(mtcnn: Mtcnn, portrait: Path) -> None:
