@@ -25,7 +25,7 @@ SAME = 0.5  # overlap from which two followed faces are one
 DOUBTS = 2  # full searches in a row that do not find a followed face, until it is let go
 RESTLESS = 0.01  # share of the picture outside the faces that must change to start a search
 AWAKE = 0.002  # the same where nobody is followed: less is enough
-MOTION_REST = 0.25  # motion starts a search after so much of the clock's interval at the soonest
+MOTION_REST = 0.25  # motion starts a search after so much of the clock's interval, and twice as much after each in vain
 CLOSER = 0.25  # seconds between two looks at what moves in an empty picture in its full size
 REACH = 0.5  # a face is not expected further away than this from one frame to the next, in sides of its box
 
@@ -94,7 +94,7 @@ class Follower:
         self._followed: dict[int, _Followed] = {}
         self._search: _Search | None = None
         self._searched = -np.inf  # when the last search began
-        self._motion = Motion()
+        self._motion, self._rest = Motion(), MOTION_REST
         self._stirred: Area | None = None  # where it moved since the last closer look
         self._looked = -np.inf  # when that was
         self.searches = 0
@@ -160,7 +160,11 @@ class Follower:
         followed = self._followed
         if any(face.score < WEAK * followed[track].reference.score for track, face in seen.items()):
             return True
-        faces = [box for each in followed.values() for box in (each.face.box, each.reference.box)]
+        return now - self._searched >= self.every * self._rest and self._moves()
+
+    def _moves(self) -> bool:
+        """Whether the picture changed outside the faces since the last search began."""
+        faces = [box for each in self._followed.values() for box in (each.face.box, each.reference.box)]
         return self._motion.change(faces).share > RESTLESS
 
     def _due(self, now: float) -> bool:
@@ -175,7 +179,7 @@ class Follower:
     def _whole(self, image: np.ndarray, now: float) -> list[Face]:
         """Search the picture at once; what was under way is given up."""
         self._begin(image, now)
-        self._search = None
+        self._search, self._rest = None, MOTION_REST
         return self.detector.detect(image)
 
     def _entered(self, image: np.ndarray, now: float) -> bool:
@@ -210,7 +214,9 @@ class Follower:
             next(self._search.pieces)
         except StopIteration as end:
             boxes, self._search = self._search.boxes, None
-            return self._compare(image, end.value, boxes, seen)
+            new = self._compare(image, end.value, boxes, seen)
+            self._rest = 2 * self._rest if self._moves() and not new else MOTION_REST
+            return new
         return []
 
     def _compare(

@@ -212,6 +212,31 @@ def test_who_comes_is_found_while_another_is_followed(counting: Counting, portra
     assert sorted(face.track for face in outcomes[-1].faces) == [1, 2]
 
 
+def test_motion_that_brings_nobody_is_believed_less(counting: Counting, portrait: Path) -> None:
+    """A wheel that never stops starts searches as seldom as the clock in the end; once it rests, motion counts anew."""
+    follower = Follower(counting, Tracker(), every=4)
+
+    def picture(step: int, turns: bool) -> np.ndarray:
+        image = scene(portrait, (60, 220), side=160)
+        cv2.circle(image, (320 + 200 * ((step // 3) % 2 if turns else 0), 80), 50, (220, 220, 220), -1)
+        return image
+
+    began = []
+    for frame in frames(picture(step, turns=step < 288) for step in range(480)):
+        before = follower.searches
+        follower.update(frame)
+        began += [frame.mono] * (follower.searches - before)
+    gaps = np.diff([second for second in began if second < 12])
+    assert gaps[0] == pytest.approx(1, abs=0.2), "a quarter of the clock's four seconds"
+    assert gaps[1] == pytest.approx(2, abs=0.2)
+    assert gaps[2] == pytest.approx(4, abs=0.2)
+    last = began[-1]
+    both = scene(portrait, (60, 220), (380, 220), side=160)
+    late = [Frame(both, 500 + n, 0.0, last + 1.05 + n / FPS, "front") for n in range(12)]
+    entered = [frame.mono - late[0].mono for frame in late if follower.update(frame).entered]
+    assert entered, "motion after a calm is believed at once"
+
+
 def test_who_leaves_is_gone_at_once_and_leaves_in_time(mtcnn: Mtcnn, portrait: Path) -> None:
     follower = Follower(mtcnn, Tracker(keep=0.4))
     empty = np.full((480, 640, 3), 110, np.uint8)
