@@ -39,6 +39,9 @@ TFLITE_METHODS = {"minmax": "minmax", "percentile": "percentile", "entropy": "ms
 SENSED = 500
 """Dev pictures that single layers are judged on."""
 
+MIXED = "mixed precision"
+"""The rung on which layers stay float."""
+
 
 @dataclass(frozen=True)
 class Stand:
@@ -118,6 +121,10 @@ class Climb:
     figures: dict[str, Figures] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
+
+    def takes_floats(self, kind: str) -> bool:
+        """Whether layers that were found to stay float do so in a format's files: chosen on ONNX, they may do harm."""
+        return all(rung.kept for rung in self.rungs if (rung.name, rung.format) == (MIXED, kind))
 
     def within(self) -> bool:
         """Whether every format has a file within the limits on dev."""
@@ -264,7 +271,7 @@ RUNGS: Sequence[tuple[str, What, Callable[[Ground, Climb], Stand | None]]] = (
         _says("each layer's mean error on calibration pictures taken out of its bias"),
         _correct_bias,
     ),
-    ("mixed precision", _says("the fewest worst layers left float"), _keep_float),
+    (MIXED, _says("the fewest worst layers left float"), _keep_float),
     ("adaptive rounding", _says("weights rounded up or down by what it does to the layer's answer"), _adaround),
     ("fine-tuning", _says("trained on, rounding in place, to answer as the float parent does"), _finetune),
 )
@@ -276,7 +283,7 @@ def _judge(
 ) -> None:
     """Judge a stand in every format; keep what is nearer to the parent than what was kept."""
     for kind in ("onnx", "tflite") if ground.converted is not None else ("onnx",):
-        data = _file(ground, stand, kind)
+        data = _file(ground, stand if done.takes_floats(kind) else _without_floats(stand), kind)
         moved = ground.told(f"{name}: {kind} on dev", len(ground.dev.crops))
         figures = ground.dev.judge(_load(data, kind), moved)
         best = done.figures.get(kind)
@@ -290,6 +297,10 @@ def _judge(
                  len(data), round(time.monotonic() - began, 1), figures.passes, kept)
         )  # fmt: skip
         began = time.monotonic()
+
+
+def _without_floats(stand: Stand) -> Stand:
+    return replace(stand, settings=replace(stand.settings, keep_float=()))
 
 
 def _file(ground: Ground, stand: Stand, kind: str) -> bytes:

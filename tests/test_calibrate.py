@@ -24,7 +24,7 @@ from calibrate.evidence import Layer, Rung, Trial, read_answers, read_evidence, 
 from calibrate.finetune import Course, Rounded, finetune, round_layers
 from calibrate.folding import Norm, carry_back, fold_batch_norms
 from calibrate.gate import Limits
-from calibrate.ladder import Climb, Stand
+from calibrate.ladder import MIXED, Climb, Stand
 from calibrate.onnx_int8 import Settings, prepare
 from calibrate.release import mark_release
 from calibrate.report import write_report
@@ -316,6 +316,24 @@ class TestWork:
         read = again.read_climb()
         assert read is not None
         assert read == climb
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_float_layers_stay_where_they_gave_something_back(
+        self, folded: Deployed, tmp_path: Path, kept: bool
+    ) -> None:
+        """They are chosen on the ONNX file; later TFLite files do without them where they did harm."""
+        climb = self.climb(folded)
+        assert climb.takes_floats("tflite"), "not tried yet"
+        climb.rungs += [
+            Rung(MIXED, "onnx", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, True),
+            Rung(MIXED, "tflite", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, kept),
+            Rung("adaptive rounding", "tflite", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, False),
+        ]
+        Work(tmp_path, {"seed": 1}).write_climb(climb)
+        read = Work(tmp_path, {"seed": 1}).read_climb()
+        assert read is not None
+        assert read.takes_floats("onnx")
+        assert read.takes_floats("tflite") == kept
 
     def test_another_plan_begins_anew(self, folded: Deployed, tmp_path: Path) -> None:
         Work(tmp_path, {"seed": 1}).write_climb(self.climb(folded))
