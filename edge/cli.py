@@ -7,14 +7,16 @@ import errno
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import edge
 from edge.errors import EdgeError, InputError
 from edge.terminal import say, stop_on_signals
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 OWN = {
     "run": ("edge.run_cli:command", "Read a camera or file, find faces, read their emotions, publish them."),
@@ -65,6 +67,8 @@ class EdgeGroup(click.Group):
 
 
 def _registered() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # 3 MB, for those who call such a command
+
     return {point.name: point for point in entry_points(group="emotion_edge.commands")}
 
 

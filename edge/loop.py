@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from edge.config import Config
@@ -141,13 +141,15 @@ class Loop:
         """Go on behind a frame on which something broke: its camera's faces are looked for anew in the next one."""
         self._view(frame.camera).follower.forget()
 
-    def minutes(self, now: float | None = None) -> list[Minute]:
+    def minutes(self, now: float | None = None, cameras: Collection[str] | None = None) -> list[Minute]:
         """Return the cameras' minutes that are over though no frame has come since.
 
         Args:
             now: the frames' monotonic clock, seconds; None for the end, which ends every minute that has begun.
+            cameras: names of those that are asked for, whose frames have this clock; None for all.
         """
-        ended = [view.minutes.finish() if now is None else view.minutes.over(now) for view in self._views.values()]
+        views = [view for name, view in self._views.items() if cameras is None or name in cameras]
+        ended = [view.minutes.finish() if now is None else view.minutes.over(now) for view in views]
         return [minute for minute in ended if minute is not None]
 
     def take_over(self, config: Config) -> None:

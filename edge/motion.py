@@ -55,7 +55,8 @@ class Motion:
         if area is None or self._calm is None:
             self._calm = self._now.copy()
             return
-        x1, y1, x2, y2 = (edge // self._step for edge in area)
+        x1, y1 = (edge // self._step for edge in area[:2])
+        x2, y2 = (-(-edge // self._step) for edge in area[2:])
         self._calm[y1:y2, x1:x2] = self._now[y1:y2, x1:x2]
 
     def change(self, apart: list[np.ndarray]) -> Change:

@@ -23,7 +23,7 @@ from edge.host.uses import camera_stats, detector_use, queue_stats
 from edge.host.watchdog import Notifier, Watchdog
 from edge.loop import Loop, Step
 from edge.model import Classifier, load_model
-from edge.model.choice import load_chosen
+from edge.model.choice import load_chosen, names_own_model
 from edge.output import Output
 from edge.reload import diff, take_over
 from edge.sources import open_cameras
@@ -156,7 +156,8 @@ class Runner:
 
     def _steps(self, cameras: Cameras, loop: Loop, keeper: Keeper, live: bool) -> Iterator[Step]:
         """Yield what each frame gives, as fast as the limits allow; a step's deadline runs until the next is asked."""
-        all_live = all(camera.live for camera in self.config.camera)  # a file's clock is not this one
+        cameras_live = {camera.name for camera in self.config.camera if camera.live}  # a file's clock is not this one
+        look = 0.0
         while not self._stop.is_set() and (self._max_frames is None or self.summary.frames < self._max_frames):
             if self._reread.is_set():
                 self._take_over(loop, keeper)
@@ -164,14 +165,16 @@ class Runner:
                 return
             self._output.wait()
             frame = cameras.next(LOOK_SECONDS)
+            if (now := time.monotonic()) >= look:  # a camera that is away sends no frame that could end its minute
+                look = now + LOOK_SECONDS
+                for minute in loop.minutes(now, cameras_live):
+                    self._output.minute(minute)
             if self._away:
                 with keeper.loop:
                     self._lapse(loop, cameras, frame.camera if frame is not None else None)
             if frame is None:
                 if cameras.ended:
                     return
-                for minute in loop.minutes(time.monotonic()) if all_live else ():
-                    self._output.minute(minute)
                 continue
             with keeper.loop:
                 try:
@@ -261,7 +264,8 @@ class Runner:
         """Return what keeps this run well."""
         info, publisher = classifier.info, self._output.publisher
         live, after = any(camera.live for camera in self.config.camera), self.config.classify.fit_after
-        fit = Fit(after, log=self._log) if live and after and why == SHIPS else None
+        unknown = why == SHIPS and not names_own_model()
+        fit = Fit(after, log=self._log) if live and after and unknown else None
 
         def model() -> ModelUse:
             reason = why if fit is None else f"{why}; {fit.standing}"

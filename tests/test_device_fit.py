@@ -22,7 +22,7 @@ from edge.broker import BrokerAddress
 from edge.host.fit import LONGEST, NEEDED_MIB, Fit
 from edge.machine import available_memory, processor
 from edge.model import DEFAULT_MODEL, load_model
-from edge.model.choice import Choice, read_choice
+from edge.model.choice import Choice, names_own_model, read_choice, write_choice
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix processes and priorities")
 
@@ -308,3 +308,67 @@ def test_a_process_that_is_told_to_end_is_tried_again(home: Path) -> None:
     ended(begin(fit, clock), fit)
     assert "was told to end" in said.lines[-1]
     assert list(home.iterdir()) == []
+
+
+def stored(file: Path) -> Path:
+    """A choice of that model, as a person stores it."""
+    return write_choice(Choice(str(file), "0" * 64, "onnxruntime 1", 1, processor(), 2.0, "2026-01-01T00:00:00Z"))
+
+
+@pytest.mark.parametrize("when", ["before it begins", "while it measures"])
+def test_a_choice_that_a_person_stores_meanwhile_stays(when: str, home: Path) -> None:
+    answer = {"choice": asdict(Choice("m.onnx", "0" * 64, "onnxruntime 1", 1, "p", 1.0, "t")), "model": "m"}
+    fit, clock, said = a_fit(f"print({json.dumps(answer)!r})")
+    if when == "before it begins":
+        mine = stored(home / "mine.onnx").read_bytes()
+        clock.now += 5
+        fit.look(True, None)
+        clock.now += 5
+        fit.look(True, None)
+        assert fit._process is None
+    else:
+        process = begin(fit, clock)
+        mine = stored(home / "mine.onnx").read_bytes()
+        ended(process, fit)
+    assert "a choice was stored meanwhile" in said.lines[-1]
+    assert [path.name for path in home.iterdir()] == ["choice.json"]
+    assert (home / "choice.json").read_bytes() == mine
+
+
+def test_a_model_of_ones_own_that_is_away_is_not_measured_away(home: Path) -> None:
+    assert not names_own_model()
+    stored(home / "stick" / "mine.onnx")
+    assert names_own_model()
+    stored(DEFAULT_MODEL)
+    assert not names_own_model(), "what ships may be measured anew"
+
+
+def test_a_worker_goes_with_a_process_that_has_ended(home: Path) -> None:
+    """Killed from outside, the process leaves what it started: its group goes all the same."""
+    fit, clock, _ = a_fit(f"{SLEEPS} import signal; os.kill(os.getpid(), signal.SIGKILL)")
+    process = begin(fit, clock)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    process.wait(PATIENCE)
+    assert Path(f"/proc/{worker}").exists()
+    fit.look(True, None)
+    gone = time.monotonic() + PATIENCE
+    while alive(worker):
+        assert time.monotonic() < gone, "it outlives the process that measures"
+        os.sched_yield()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_mark_that_is_a_pipe_stops_nothing(home: Path) -> None:
+    home.mkdir()
+    os.mkfifo(home / "fit.json")
+    fit, clock, _ = a_fit("print('{}')")
+    begin(fit, clock)
+    fit.close()

@@ -21,7 +21,7 @@ from typing import Any
 
 import edge
 from edge.errors import InputError
-from edge.files import check_writable, write_whole
+from edge.files import check_writable, read_regular, write_whole
 from edge.machine import ROOT, available_memory, processor
 from edge.model.choice import Choice, choice_file, write_choice
 
@@ -42,6 +42,8 @@ KILL_SECONDS = 5.0
 """How long an end is waited for."""
 
 NOT_YET = "this device is not measured yet"
+MEANWHILE = "a choice was stored meanwhile, which the next start takes"
+LARGEST = 2**16
 BUSY = "the processor had no time for it"
 BY_HAND = 'measure with "edge bench --save"'
 
@@ -69,7 +71,7 @@ class Fit:
         clock: Callable[[], float] = time.monotonic,
         root: Path = ROOT,
     ) -> None:
-        self.standing = NOT_YET
+        self.standing, self._chosen = NOT_YET, _chosen()
         self._after, self._log, self._command, self._clock, self._root = after, log, command, clock, root
         self._steady_since: float | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -114,6 +116,8 @@ class Fit:
         Raises:
             InputError: it was tried in vain before, or memory, disk or system do not allow it.
         """
+        if _chosen() != self._chosen:
+            raise InputError(MEANWHILE)
         mark = choice_file().with_name(NAME)
         check_writable(mark.parent)
         tried = {"processor": processor(self._root), "version": edge.__version__}
@@ -172,8 +176,11 @@ class Fit:
             return
         choice = Choice(**answer["choice"])
         try:
+            if _chosen() != self._chosen:
+                raise InputError(MEANWHILE)
             write_choice(choice)
         except InputError as error:
+            self._forget_try()
             self._end(f"this device is measured, but {error}")
             return
         self._forget_try()
@@ -193,10 +200,10 @@ class Fit:
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
         """End the process with all that it has started, and let go of its pipes."""
+        if sys.platform != "win32":
+            with suppress(OSError):  # it is not yet a group of its own, or nobody is left of it
+                os.killpg(process.pid, signal.SIGKILL)
         if process.poll() is None:
-            if sys.platform != "win32":
-                with suppress(OSError):  # it is not yet a group of its own
-                    os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(KILL_SECONDS)
@@ -206,10 +213,18 @@ class Fit:
                     pipe.close()
 
 
+def _chosen() -> bytes | None:
+    """Return the stored choice as it lies there; None where there is none."""
+    try:
+        return read_regular(choice_file(), LARGEST)
+    except (OSError, InputError):
+        return None
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Return what a file of JSON holds; nothing where there is none, or it is damaged."""
     try:
-        return _parsed(path.read_text(encoding="utf-8"))
+        return _parsed(read_regular(path, LARGEST).decode())
     except (OSError, UnicodeDecodeError):
         return {}
 

@@ -44,7 +44,11 @@ def load_model(path: str | Path | None = None, *, threads: int = 1, runtime: str
         InputError: the file is missing, of no known kind, damaged, or breaks the contract, or its runtime is missing.
     """
     file = Path(path) if path is not None else DEFAULT_MODEL
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    if not there:
         raise InputError(f"{file}: no such model file")
     if file.suffix.lower() == ".onnx":
         from edge.model.onnx import OnnxClassifier

@@ -16,7 +16,7 @@ from typing import Any
 from edge.errors import InputError
 from edge.files import read_regular, write_whole
 from edge.machine import processor
-from edge.model import Classifier, load_model
+from edge.model import DEFAULT_MODEL, Classifier, load_model
 
 NAME = "choice.json"
 ANEW = 'measure anew with "edge bench --save"'
@@ -91,6 +91,15 @@ def read_choice() -> Choice | None:
     if not texts or type(threads) is not int or not 1 <= threads <= MOST_THREADS or type(p50) not in (int, float):
         raise InputError(f"{path}: it is damaged; {ANEW}")
     return Choice(**values)
+
+
+def names_own_model() -> bool:
+    """Whether the stored choice names a model that does not ship: who made it wants it back, though it is not there."""
+    try:
+        choice = read_choice()
+    except InputError:
+        return False
+    return choice is not None and Path(choice.file).parent != DEFAULT_MODEL.parent
 
 
 def load_chosen(log: Callable[[str], None], threads: int | None = None) -> tuple[Classifier, int] | None:

@@ -102,6 +102,7 @@ def open_cameras(
     """
     from edge.sources.cameras import Cameras
     from edge.sources.failed import Failed
+    from edge.sources.names import shown
     from edge.sources.reading import Reading
 
     opened: list[Opened] = []
@@ -113,11 +114,16 @@ def open_cameras(
                     opened.append(_open_live(config, say=say, on_state=on_state, fail_fast=fail_fast))
                 else:
                     opened.append(Reading(_open_file(config.source, config.name), fps=config.fps, on_state=on_state))
-            except InputError as error:
+            except (InputError, OSError) as error:  # a folder on the way may not be entered, a name is too long
+                why = (
+                    InputError(f"source {shown(config.source)}: {error.strerror}")
+                    if isinstance(error, OSError)
+                    else error
+                )
                 if fail_fast:
-                    raise
-                failed.append(error)
-                opened.append(Failed(config.name, str(error), say, on_state))
+                    raise why from None
+                failed.append(why)
+                opened.append(Failed(config.name, str(why), say, on_state))
         if failed and len(failed) == len(opened):
             raise failed[0]
         return Cameras(opened, say=say, fail_fast=fail_fast)

@@ -76,9 +76,14 @@ class NetworkCamera:
         return self._recorded
 
 
+LONGEST = 1.0
+"""Seconds between two frames of a recorded video at a URL, at the most."""
+
+
 class InItsTime:
     """A recorded video at a URL, which a server sends as fast as it can: its frames are taken at their own rate.
 
+    One of less than a frame a second is taken a little faster than that: a longer wait would look like a frozen camera.
     It ends as a file does. How many frames it has is often a guess by its length, and the file may be cut off: just
     before the stated end (a second, a tenth), or where it stopped the last time, is its end. A recording whose
     container states no length (MPEG-TS from a server that cannot seek) is taken for a live stream, and opened anew.
@@ -111,7 +116,7 @@ class InItsTime:
         now = time.monotonic()
         if now < self._due:
             time.sleep(self._due - now)
-        self._due = max(self._due, now - 1.0) + 1 / self.fps
+        self._due = max(self._due, now - 1.0) + min(1 / self.fps, LONGEST)
         got = self._stream.grab()
         self._stopped = not got
         return got

@@ -34,8 +34,9 @@ SECONDS, SETTLED = 1800.0, 60.0
 WARM_FRAMES = 300
 """The start is over when the whole clip of 240 frames has been seen, on a slow machine too."""
 LOOPS_A_SECOND = 3
-"""So often the clip of 240 frames stands in the list that is played, for each second: more than a processor can do.
-Each entry takes memory of the process that is measured."""
+"""So often the clip of 240 frames is in the list that is played, for each second: more than a processor can do."""
+LIST = 80
+"""Clips in a list, which is played again and again: each entry takes a kilobyte of the process that is measured."""
 STARTS = 7
 """Starts whose first event is timed, after one that fills the disk's cache."""
 MOST_MIB, MOST_GROWTH_MIB, LATEST_EVENT = 160.0, 2.0, 1.5
@@ -94,9 +95,12 @@ def soak(seconds: float, settled: float, *, every: float = 1.0, broker: bool = T
         folder = Path(name)
         shutil.copy(CLIP, folder / "clip.mp4")
         playlist = folder / "loop.ffconcat"
-        playlist.write_text(
-            "ffconcat version 1.0\n" + "file clip.mp4\n" * int(LOOPS_A_SECOND * (seconds + ANSWER_WITHIN))
-        )
+        loops = int(LOOPS_A_SECOND * (seconds + ANSWER_WITHIN))
+        for path, entry, count in (
+            (folder / "some.ffconcat", "clip.mp4", LIST),
+            (playlist, "some.ffconcat", loops // LIST + 1),
+        ):
+            path.write_text("ffconcat version 1.0\n" + f"file {entry}\n" * count, encoding="utf-8")
         command = [*EDGE, "run", "--source", str(playlist), "--stdout"]
         binary = shutil.which("mosquitto") if broker else None
         if binary:
