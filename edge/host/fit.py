@@ -147,6 +147,7 @@ class Fit:
         why = strained or (f"it takes longer than {LONGEST:.0f} s" if now - self._began > LONGEST else None)
         if process.poll() is not None:
             assert process.stdout is not None
+            _kill_group(process)  # who is left of it may hold the pipe open
             said = process.stdout.read()
             self._kill(process)
             self._process = None
@@ -200,9 +201,7 @@ class Fit:
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
         """End the process with all that it has started, and let go of its pipes."""
-        if sys.platform != "win32":
-            with suppress(OSError):  # it is not yet a group of its own, or nobody is left of it
-                os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)
         if process.poll() is None:
             process.kill()
             with suppress(subprocess.TimeoutExpired):
@@ -211,6 +210,13 @@ class Fit:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """End all that a process has started, though it may have ended itself."""
+    if sys.platform != "win32":
+        with suppress(OSError):  # it is not yet a group of its own, or nobody is left of it
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _chosen() -> bytes | None:
