@@ -215,7 +215,7 @@ class Follower:
         except StopIteration as end:
             boxes, self._search = self._search.boxes, None
             new = self._compare(image, end.value, boxes, seen)
-            self._rest = 2 * self._rest if self._moves() and not new else MOTION_REST
+            self._rest = min(2 * self._rest, 1.0) if self._moves() and not new else MOTION_REST
             return new
         return []
 

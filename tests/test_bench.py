@@ -402,6 +402,7 @@ def test_a_choice_that_holds_is_taken() -> None:
         ({"sha256": "0" * 64}, f"{DEFAULT_MODEL.name} is another file than the one that was measured"),
         ({"file": "/nowhere/x.onnx"}, "/nowhere/x.onnx: no such model file"),
         ({"file": "/nowhere/\0.onnx"}, "no such model file"),
+        ({"file": "/" + "x" * 300 + ".onnx"}, f"{'x' * 300}.onnx: "),
     ],
 )
 def test_a_choice_that_does_not_hold_is_said_in_one_line(different: dict[str, Any], said: str) -> None:

@@ -190,6 +190,19 @@ def test_a_file_that_fails_leaves_the_others_their_turns(tmp_path: Path, states:
         list(iter(lambda: cameras.next(PATIENCE), None))
 
 
+def test_a_path_that_cannot_be_looked_at_fails_as_one_that_is_not_there(tmp_path: Path, states: States) -> None:
+    """A folder on the way may be locked; a name that is too long is refused by the system in the same way."""
+    long = CameraConfig("x" * 300 + ".mp4", "long")
+    configs = [long, CameraConfig(clip(tmp_path / "a.mp4", 5), "good")]
+    with open_cameras(configs, on_state=states) as cameras:
+        assert len(list(iter(lambda: cameras.next(PATIENCE), None))) == 5
+        assert cameras.failed == ["long"]
+        assert str(cameras.stats()["long"].reason).startswith("source xxx")
+    for fail_fast, several in ((True, configs), (False, [long])):
+        with pytest.raises(InputError, match=r"source x+\.mp4: "):
+            open_cameras(several, fail_fast=fail_fast)
+
+
 def test_a_limit_does_not_lift_a_cameras_own_rate() -> None:
     camera = Capture(drawn("time.sleep(0.01)"), "door")
     camera.max_fps = 5.0

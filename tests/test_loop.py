@@ -184,6 +184,16 @@ def test_a_camera_that_has_ended_ends_its_tracks_alone(model: Counting, picture:
     assert [(event.type, event.camera) for event in loop.finish()] == [("leave", "back")]
 
 
+def test_a_minute_of_a_camera_that_is_away_is_over_though_another_goes_on(model: Counting, picture: np.ndarray) -> None:
+    loop = a_loop(model, publish={"summary": True})
+    for camera in ("front", "file"):
+        play(loop, iter([picture]), camera)
+    assert loop.minutes(59.0, {"front"}) == []
+    assert [(minute.camera, minute.frames) for minute in loop.minutes(61.0, {"front"})] == [("front", 1)]
+    assert loop.minutes(61.0, {"front"}) == []
+    assert [minute.camera for minute in loop.minutes()] == ["file"], "its clock is the file's: it ends with it"
+
+
 def test_who_comes_back_in_time_is_the_same(model: Counting, picture: np.ndarray) -> None:
     loop = a_loop(model, track={"keep": 30.0})
     play(loop, iter([picture] * 3))

@@ -162,6 +162,8 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such model file"):
         load_model(tmp_path / "missing.onnx")
     (tmp_path / "model.pt").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"x\.onnx: (File name too long|no such model file)"):
+        load_model(tmp_path / ("x" * 300 + ".onnx"))
     with pytest.raises(InputError, match=r"ends in \.onnx"):
         load_model(tmp_path / "model.pt")
 

@@ -91,6 +91,13 @@ def test_an_area_that_was_searched_is_calm_and_the_rest_is_not() -> None:
     assert change.area == (480 - ROOM, 320 - ROOM, 544 + ROOM, 384 + ROOM)
 
 
+def test_an_area_that_ends_between_the_compared_pixels_is_calm_to_its_end() -> None:
+    motion = settled()
+    motion.look(picture((80, 80, 68, 68)))  # every eighth pixel is compared: the one at 144 is within
+    motion.settle((80, 80, 148, 148))
+    assert motion.change([]).share == 0
+
+
 def test_slow_motion_adds_up() -> None:
     """Each step is too small to be seen; what was searched is compared with, and not the picture before."""
     motion = settled()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -27,7 +28,8 @@ from edge.errors import InputError, OutsideError
 from edge.sources import open_cameras
 from edge.sources.capture import Capture
 from edge.sources.names import kind_of, shown, with_credentials
-from edge.sources.network import NetworkCamera
+from edge.sources.network import LONGEST, InItsTime, NetworkCamera
+from edge.sources.stream import OpenCvStream
 from edge.values import Frame
 
 SECRET = "s3cr:t/@ü"
@@ -373,6 +375,23 @@ def test_a_video_at_a_url_plays_in_its_time_and_ends(states: States, tmp_path: P
         # 40 frames at 50 a second are 0.78 s from first to last; as fast as they come it would be a few milliseconds.
         assert seen[-1][1] - seen[0][1] > 0.6
         assert (states.seen[-1].state, states.seen[-1].reason) == ("ended", "the video has ended")
+
+
+def test_a_slow_recording_at_a_url_is_taken_a_little_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait of ten seconds for a frame would pass for a frozen camera."""
+    path = str(tmp_path / "slow.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 0.1, (64, 48))
+    for number in range(4):
+        writer.write(np.full((48, 64, 3), number * 5, np.uint8))
+    writer.release()
+    recorded = InItsTime(OpenCvStream(cv2.VideoCapture(path), tolerance=1, count=4))
+    waits: list[float] = []
+    monkeypatch.setattr("edge.sources.network.time", SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append))
+    recorded._due = 0.0
+    assert [recorded.grab() for _ in range(4)] == [True] * 4
+    assert waits == pytest.approx([LONGEST] * 3)
+    assert recorded.over
+    recorded.close()
 
 
 def test_a_stream_of_too_large_frames_is_waited_for_and_said(states: States) -> None:

@@ -26,7 +26,10 @@ class Video:
         self._index = 0
         if path.stat().st_size == 0:
             raise InputError(f"source {shown(str(path))}: the file is empty")
-        self._capture = cv2.VideoCapture(str(path))
+        # FFmpeg decodes a frame a thread: more than one would keep more pictures in memory than `edge run` is given.
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
+            self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise InputError(f"source {shown(str(path))}: no video that OpenCV can read (nor a picture by its name)")
         width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
