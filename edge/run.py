@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edge.host.aim import Aim
 
 MOST_FAILED = 50
-"""So many frames of a camera in a row on which something broke, or so many kinds of it, end the run."""
+"""So many frames in a row on which something broke, or so many kinds of it, end the run."""
 
 SHIPS = "it ships with the kit"
 
