@@ -43,17 +43,20 @@ class Summary:
 
     def __str__(self) -> str:
         rate = f", {self.frames / self.seconds:.1f} frames/s" if self.seconds > 0 else ""
-        frames = "1 frame" if self.frames == 1 else f"{self.frames} frames"
-        parts = [frames + rate, f"{self.with_face} with a face"]
+        parts = [_counted(self.frames, "frame") + rate, f"{self.with_face} with a face"]
         if self.emotions:
             parts.append(", ".join(f"{label} {count}" for label, count in self.emotions.most_common()))
-        parts.append(f"{self.events} events")
+        parts.append(_counted(self.events, "event"))
         if self.broken:
-            parts.append(f"{self.broken} broken frames skipped")
+            parts.append(f"{_counted(self.broken, 'broken frame')} skipped")
         if self.failed:
             parts.append(f"FAILED: {', '.join(self.failed)}")
         if self.undelivered:
-            parts.append(f"{self.undelivered} events NOT confirmed by the broker")
+            parts.append(f"{_counted(self.undelivered, 'event')} NOT confirmed by the broker")
         if self.unread:
-            parts.append(f"{self.unread} events NOT read from standard output")
+            parts.append(f"{_counted(self.unread, 'event')} NOT read from standard output")
         return "; ".join(parts)
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"

@@ -101,7 +101,7 @@ def test_broken_frames_are_counted_and_skipped(portrait: Path, tmp_path: Path) -
     (tmp_path / "b.png").write_bytes(b"broken")
     done = run("run", "--source", str(tmp_path), "--stdout")
     assert done.returncode == 0
-    assert "1 broken frames skipped" in done.stderr
+    assert "1 broken frame skipped" in done.stderr
     assert len(events_of(done.stdout)) == 2
 
 
