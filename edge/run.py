@@ -19,6 +19,7 @@ from edge.host.fit import Fit
 from edge.host.health import ModelUse
 from edge.host.keeper import Keeper
 from edge.host.logs import Log
+from edge.host.memory import loading
 from edge.host.uses import camera_stats, detector_use, queue_stats
 from edge.host.watchdog import Notifier, Watchdog
 from edge.loop import Loop, Step
@@ -103,8 +104,9 @@ class Runner:
         """Process frames until the sources end, the count is reached, or `stop` is set; return what was seen."""
         config = self.config
         live = any(camera.live for camera in config.camera)
-        classifier, threads, why = self._classifier()
-        detector = load_configured(config.detect, live=live, say=self._warn)
+        with loading():
+            classifier, threads, why = self._classifier()
+            detector = load_configured(config.detect, live=live, say=self._warn)
         stream = new_stream()
         watchdog = Watchdog(Notifier(), log=lambda text: self._log(text, level="error"))
         loop = Loop(detector, classifier, EventMaker(config.device, stream, classifier.info.id, clock_state()), config)

@@ -39,7 +39,7 @@ LIST = 80
 """Clips in a list, which is played again and again: each entry takes a kilobyte of the process that is measured."""
 STARTS = 7
 """Starts whose first event is timed, after one that fills the disk's cache."""
-MOST_MIB, MOST_GROWTH_MIB, LATEST_EVENT = 160.0, 2.0, 1.5
+MOST_MIB, MOST_GROWTH_MIB, LATEST_EVENT = 160e6 / 2**20, 2.0, 1.5
 """What is allowed: memory in use, its growth after the start, seconds to the first event."""
 ANSWER_WITHIN = 60.0
 """Seconds to wait for a process to end in good order."""
