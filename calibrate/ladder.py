@@ -214,9 +214,13 @@ def _keep_float(ground: Ground, done: Climb) -> Stand | None:
         figures = ground.dev.judge(_onnx(ground, model))
         return figures.passes, figures.kl
 
+    def repair(settings: Settings) -> onnx.ModelProto:
+        return correct_bias(stand.graph, stand.ranges, settings, ground.crops, aim=stand.aim)
+
     chosen = keep_float_search(
-        stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, judge=judge, progress=show
-    )
+        stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, judge=judge, repair=repair,
+        progress=show,
+    )  # fmt: skip
     if not chosen:
         done.notes.append("Mixed precision: no layer had to stay float, or none that the size allows gave enough back.")
         return None

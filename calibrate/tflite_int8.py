@@ -18,6 +18,7 @@ from calibrate.tflite_graph import (
     WEIGHTED,
     body,
     data_of,
+    is_constant,
     layers,
     name_of,
     operators,
@@ -27,6 +28,9 @@ from calibrate.tflite_graph import (
 )
 from edge.errors import InputError, first_line
 from edge.model.packed import pack, unpack
+
+ACTIVATIONS = ("HARD_SWISH", "LOGISTIC", "MUL", "RELU", "RELU6", "LEAKY_RELU", "ELU", "GELU", "TANH")
+"""Operators that an activation becomes; `x * sigmoid(x)` is two of them."""
 
 MOST = 2**30
 """Steps that a bias may count, so that it and a sum beside it fit into int32."""
@@ -74,7 +78,7 @@ def quantize_tflite(
     if strange:
         raise InputError(f"keep_float: no layer {', '.join(strange[:3])}; the file has {', '.join(known[:3])}, ...")
     model = read_graph(graph)
-    floats = [*outputs(model, outside=True), *_with_pads(model, keep_float)]
+    floats = [*outputs(model, outside=True), *_with_companions(model, keep_float)]
     limits, grid = dict(ranges), _grid(model)
     if grid is not None:
         limits[outputs(model)[body(model)[0] - 1]] = grid.start, 255 * grid.step + grid.start
@@ -100,15 +104,21 @@ def quantize_tflite(
     return pack(write_graph(small), {**unpack(graph, "of the graph"), "precision": "int8", "accuracy": "{}"})
 
 
-def _with_pads(model: Any, keep_float: Sequence[str]) -> list[str]:
-    """Return the names, and those of pads that are read by these layers alone: int8 there would be for nothing."""
+def _with_companions(model: Any, keep_float: Sequence[str]) -> list[str]:
+    """Return the names, and those of the operators about such layers that int8 would only do harm in.
+
+    They are pads that float layers alone read, and activations that read float layers alone: what is rounded right
+    behind a layer might as well be rounded in it.
+    """
     tensors = model.subgraphs[0].tensors
     found = list(keep_float)
     for op, kind in operators(model):
-        readers = [name_of(tensors[each.outputs[0]]) for each, _ in operators(model) if op.outputs[0] in each.inputs]
-        if kind == "PAD" and set(readers) <= set(keep_float):
-            found.append(name_of(tensors[op.outputs[0]]))
-    return found
+        name = name_of(tensors[op.outputs[0]])
+        read = {name_of(tensors[index]) for index in op.inputs if index >= 0 and not is_constant(model, tensors[index])}
+        readers = {name_of(tensors[each.outputs[0]]) for each, _ in operators(model) if op.outputs[0] in each.inputs}
+        if (kind == "PAD" and readers <= set(keep_float)) or (kind in ACTIVATIONS and read and read <= set(found)):
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _grid(model: Any) -> Grid | None:

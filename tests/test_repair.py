@@ -411,6 +411,29 @@ class TestSearch:
         chosen = keep_float_search(relu, ranges, NARROW, layers, max_size_ratio=0.9, judge=judge)
         assert chosen == named(relu, wanted)
 
+    def test_it_ends_where_twice_as_many_give_little_more_back(self, relu: onnx.ModelProto) -> None:
+        """Each set is judged once, repaired for what stays float in it."""
+        ranges = take_ranges(relu, CALIBRATION, "minmax")
+        layers = self.worst_first(relu)
+        whole = weight_layers(relu)
+        left = {0: 1.0, 1: 0.6, 2: 0.4, 4: 0.31, 8: 0.3}
+        judged: list[int] = []
+        repaired: list[Settings] = []
+
+        def judge(model: onnx.ModelProto) -> tuple[bool, float]:
+            judged.append(sum(Rounding(model).weight(each) is None for each in whole[:-1]))
+            return False, left.get(judged[-1], 0.3)
+
+        def repair(settings: Settings) -> onnx.ModelProto:
+            repaired.append(settings)
+            return relu
+
+        chosen = keep_float_search(relu, ranges, NARROW, layers, max_size_ratio=0.9, judge=judge, repair=repair)
+        assert judged[:4] == [0, 1, 2, 4]
+        assert len(set(judged)) == len(judged)
+        assert [set(chosen) == set(each.keep_float) for each in repaired[:3]] == [False, True, False]
+        assert chosen == named(relu, whole[0]) + named(relu, whole[1])
+
 
 class TestAdaround:
     """Up or down."""

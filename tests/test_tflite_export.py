@@ -124,6 +124,20 @@ class Plain(nn.Module):
         return self.head(self.conv(values).relu().mean(dim=(2, 3)))
 
 
+class Swishes(nn.Module):
+    """Two convolutions behind activations that are operators of their own, one of them two of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2)
+        self.second = nn.Conv2d(8, 16, 3, stride=2)
+        self.head = nn.Linear(16, len(EMOTIONS))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        values = nn.functional.hardswish(self.first(values))
+        return self.head(nn.functional.silu(self.second(values)).mean(dim=(2, 3)))
+
+
 @converts
 @pytest.mark.slow  # a conversion takes ten seconds and more
 class TestFloat:
@@ -324,6 +338,23 @@ class TestInt8:
                 if kind in CONVOLUTIONS and data_of(model, tensors[op.inputs[1]]).dtype == np.float32
             }
             assert float_ones == set(kept)
+
+    def test_an_activation_stays_float_with_its_layer(self) -> None:
+        """Rounded behind the layer it would do the harm that the layer no longer does."""
+        torch.manual_seed(0)
+        file = to_tflite(Deployed(Swishes(), 1.0).eval(), info_of("swishes"))
+        ranges = take_ranges(file, crops_of(28, seed=6))
+        first, second = (layer.name for layer in layers(file) if layer.op in CONVOLUTIONS)
+
+        def float_ones(*kept: str) -> list[str]:
+            model = read_graph(quantize_tflite(file, ranges, keep_float=kept))
+            tensors = model.subgraphs[0].tensors
+            found = (kind for op, kind in operators(model) if tensors[op.outputs[0]].type == 0)  # FLOAT32
+            return [kind for kind in found if kind in (*CONVOLUTIONS, "HARD_SWISH", "LOGISTIC", "MUL")]
+
+        assert float_ones(first) == ["CONV_2D", "HARD_SWISH"]
+        assert sorted(float_ones(second)) == ["CONV_2D", "LOGISTIC", "MUL"]
+        assert float_ones() == []
 
     def test_all_layers_float_is_the_float_file(self, graph: bytes, ranges: Ranges) -> None:
         crops = crops_of(7, seed=5)

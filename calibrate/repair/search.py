@@ -1,15 +1,15 @@
-"""Mixed precision: the fewest layers that must stay float, found by trying.
+"""Mixed precision: few layers that must stay float, found by trying.
 
-Layers join from the worst on until the model is accepted; then those that were not needed leave again. Where no set
-within the budget is enough, those stay float that took a good part of the harm with them. A layer stays float together
-with its activation, because one that is rounded right after it wins nothing.
+Layers join from the worst on, twice as many each time, until the model is accepted; then those that were not needed
+leave again. Where no set within the budget is enough, it ends where twice as many give little more back. A layer stays
+float together with its activation, because one that is rounded right after it wins nothing; and biases that were
+corrected for its rounding are corrected anew, or they would do the harm that it no longer does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import onnx
 
@@ -19,13 +19,16 @@ from calibrate.repair.layers import Graph, weight_layers
 from calibrate.repair.stream import Progress, unseen
 
 PAYS = 0.1
-"""What a layer must take of the harm to stay float where no set is enough."""
+"""What twice as many float layers must take of the harm at first, where no set is enough."""
+
+FEW = 8
+"""Of so many layers at most each one is tried without."""
 
 
 def keep_float_search(
     prepared: onnx.ModelProto, ranges: Ranges, settings: Settings, layers: Sequence[Layer], *,
     max_size_ratio: float = 0.30, judge: Callable[[onnx.ModelProto], tuple[bool, float]],
-    progress: Progress = unseen,
+    repair: Callable[[Settings], onnx.ModelProto] | None = None, progress: Progress = unseen,
 ) -> tuple[str, ...]:  # fmt: skip
     """Return names of nodes to keep float: a small set with which the int8 model is accepted, or else comes nearer.
 
@@ -35,13 +38,14 @@ def keep_float_search(
         settings: how it will be quantized; what they keep float already stays so and is not in the answer.
         layers: as `sensitivity` returns them, worst first.
         max_size_ratio: how large the int8 model may become, as a share of the float graph's bytes.
-        judge: looks at an int8 model and says whether it will do, and what harm was done to it; called a few times
-            more than there are layers in the answer, and never with the same set twice.
-        progress: called with sets tried, and how many there will be at most.
+        judge: looks at an int8 model and says whether it will do, and what harm was done to it; never called with the
+            same set twice.
+        repair: returns the graph as it suits settings that keep more float; None leaves it as it is.
+        progress: called with sets tried, and how many there will be about.
 
     Returns:
         the nodes of the layers and of their activations; empty where the model is accepted as it is, and where no set
-        within the budget is and no layer took a tenth of the harm.
+        within the budget is and none took a tenth of the harm.
     """
     makers = Graph(prepared).makers
     units = {
@@ -50,35 +54,67 @@ def keep_float_search(
     }
     worst = [each.name for each in layers if each.name in units and each.name not in settings.keep_float]
     budget = max_size_ratio * prepared.ByteSize()
-    most, tried = 2 * len(worst) + 2, [0]
+    seen: dict[tuple[str, ...], tuple[bool, float]] = {}
+    most = 2 * len(worst).bit_length() + 2
 
     def nodes(chosen: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for layer in chosen for name in units[layer])
 
-    def made(chosen: Sequence[str]) -> onnx.ModelProto:
-        return quantize(prepared, ranges, replace(settings, keep_float=(*settings.keep_float, *nodes(chosen))))
+    def kept(chosen: Sequence[str]) -> Settings:
+        return replace(settings, keep_float=(*settings.keep_float, *nodes(chosen)))
 
-    def judged(model: onnx.ModelProto) -> tuple[bool, float]:
-        tried[0] += 1
-        progress(min(tried[0], most), most)
-        return judge(model)
+    def fits(chosen: Sequence[str]) -> bool:
+        return quantize(prepared, ranges, kept(chosen)).ByteSize() <= budget
 
-    chosen: list[str] = []
-    accepted, harm = judged(made(chosen))
-    harms = [harm]
-    for name in worst:
-        if accepted:
+    def look(chosen: Sequence[str]) -> tuple[bool, float]:
+        key = tuple(chosen)
+        if key not in seen:
+            graph = repair(kept(chosen)) if repair is not None and chosen else prepared
+            seen[key] = judge(quantize(graph, ranges, kept(chosen)))
+            progress(min(len(seen), most), most)
+        return seen[key]
+
+    def larger(chosen: list[str], count: int) -> list[str]:
+        """Return the worst layers, up to so many that fit; `chosen` are the first of them."""
+        for name in worst[worst.index(chosen[-1]) + 1 if chosen else 0 :]:
+            if len(chosen) == count:
+                break
+            chosen = [*chosen, name] if fits([*chosen, name]) else chosen
+        return chosen
+
+    accepted, harm = look(())
+    tried: list[tuple[list[str], float]] = [([], harm)]
+    while not accepted:
+        before = tried[-1][0]
+        chosen = larger(before, max(1, 2 * len(before)))
+        if chosen == before:
             break
-        if (model := made([*chosen, name])).ByteSize() <= budget:
-            chosen.append(name)
-            accepted, harm = judged(model)
-            harms.append(harm)
-    if not accepted:
-        steps = zip(chosen, pairwise(harms), strict=True)
-        chosen = [name for name, (before, after) in steps if before - after >= PAYS * before]
-    for name in chosen[-2::-1] if accepted else ():  # the last one was needed
-        fewer = [each for each in chosen if each != name]
-        if judged(made(fewer))[0]:
-            chosen = fewer
+        accepted, harm = look(chosen)
+        tried.append((chosen, harm))
+    chosen = _fewest(tried[-1][0], len(tried[-2][0]), look) if accepted and len(tried) > 1 else _knee(tried)
     progress(most, most)
     return nodes(chosen)
+
+
+def _fewest(chosen: list[str], too_few: int, look: Callable[[Sequence[str]], tuple[bool, float]]) -> list[str]:
+    """Return what is needed of layers that are accepted, the first `too_few` of which are not."""
+    enough = len(chosen)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        enough, too_few = (middle, too_few) if look(chosen[:middle])[0] else (enough, middle)
+    chosen = chosen[:enough]
+    for name in chosen[-2::-1] if enough <= FEW else ():  # the last one was needed
+        fewer = [each for each in chosen if each != name]
+        if look(fewer)[0]:
+            chosen = fewer
+    return chosen
+
+
+def _knee(tried: list[tuple[list[str], float]]) -> list[str]:
+    """Return the last set that took so much of the harm that was there at first; of sets and what is left of it."""
+    chosen, best = tried[0]
+    for layers, harm in tried[1:]:
+        if best - harm < PAYS * tried[0][1]:
+            break
+        chosen, best = layers, harm
+    return chosen
