@@ -183,7 +183,10 @@ def _check_split(parent: Parent, options: Options) -> None:
     split = parent.split
     for part, faces in (("training", split.train), ("dev", split.dev), ("test", split.test)):
         if not len(faces):
-            raise InputError(f"the data holds no {part} faces: there is nothing to {PURPOSE[part]}")
+            raise InputError(
+                f"the data holds no {part} faces: there is nothing to {PURPOSE[part]}; "
+                "a folder of one's own has train/ and test/ in it, with a folder a class in each"
+            )
     if split.train.labels != parent.info.labels:
         raise InputError(
             f"model {parent.info.name} knows {', '.join(parent.info.labels)}; the data is of other classes"

@@ -311,7 +311,7 @@ class TestEvaluate:
     ) -> None:
         evaluate = ["train", "evaluate"]
         (file,) = (home / "runs" / "bars-s0").glob("best-*.onnx")
-        assert "no finished epoch" in refused(capsys, home, *evaluate, "nothing")
+        assert "no such run (those that are: " in refused(capsys, home, *evaluate, "nothing")
         assert not (home / "runs" / "nothing").exists(), "nothing is made for a run that is not there"
         assert "use a plain name" in refused(capsys, home, *evaluate, "a/b")
         assert "needs --out" in refused(capsys, home, *evaluate, file, "--data", data)
@@ -567,7 +567,7 @@ class TestCompare:
     ) -> None:
         compare = ["train", "compare", "--out", tmp_path]
         assert "not evaluated: other" in refused(capsys, copied, *compare, "other")
-        assert "no finished epoch" in refused(capsys, copied, *compare, "nothing")
+        assert "no such run (those that are: " in refused(capsys, copied, *compare, "nothing")
         path = copied / "runs" / "bars-s1" / "evaluation" / "metrics.json"
         good = json.loads(path.read_text())
         for spoiled in ("{", "[]", "{}", json.dumps({**good, "run": {}})):

@@ -184,6 +184,21 @@ class TestRuns:
             path.name for path in run.folder.iterdir()
         }
 
+    def test_what_will_fall_short_is_said_at_the_start(self, small: Path, tmp_path: Path) -> None:
+        """Pictures without a test split, few steps, and what came of them."""
+        done = edge_train(
+            tmp_path, "train", "fit", str(small / "train"), "--name", "few", "--network", "cnn", "--size", "48",
+            "--batch", "200", "--epochs", "1", "--rate", "1e-9", "--threads", "1",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        faces, no_test, few, epoch, nothing, following = done.stderr.splitlines()
+        assert re.fullmatch(r"\d+ training and \d+ dev faces; cnn at 48 px; epochs: 1, steps in each: 1", faces)
+        assert no_test.startswith("there is no test split")
+        assert few.startswith("steps in all: 1, few for a network that begins anew")
+        assert epoch.startswith("epoch 1/1: loss ")
+        assert nothing.startswith("it has learned nothing yet: whoever always says the same is right on 1")
+        assert following == "next: edge train evaluate few"
+
     def test_killed_in_an_epoch_it_ends_with_the_same_weights(self, small: Path, trained: Path, tmp_path: Path) -> None:
         environment = {**os.environ, "EMOTION_EDGE_HOME": str(tmp_path)}
         command = [*EDGE, "train", "fit", str(small), "--name", "killed", *FIT]
@@ -214,7 +229,10 @@ class TestRuns:
             (["DATA", "--name", "x", "--pretrained", "none.safetensors"], "no such weights file"),
             (["DATA", "--name", "x", "--epochs", "0"], "epochs is 0"),
             (["DATA", "--name", "x", "--batch", "4096"], "are too few"),
-            (["DATA", "--name", "whole", "--epochs", "5"], "was begun with another epochs"),
+            (
+                ["DATA", "--name", "whole", "--epochs", "5"],
+                "begun otherwise (epochs 3, now 5)",
+            ),
             (["DATA/train", "--name", "whole"], "is not what"),
             (["DATA", "--name", "x", "--rate", "nan"], "rate is nan"),
             (["DATA", "--name", "x", "--seed", "-1"], "seed is -1"),

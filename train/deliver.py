@@ -39,7 +39,7 @@ def deliver(
     """
     stored = run.read_config()
     if stored is None or not run.best.exists():
-        raise InputError(f'{run.folder}: no finished epoch in it; train it with "edge train fit"')
+        raise run.missing()
     config = config_from({**stored, **({"data": data} if data else {})})
     check_writable(out)
     stages.stage("reading the data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,8 +57,9 @@ def _read(config: FitConfig) -> tuple[Split, np.ndarray | None]:
 
 
 def fit(
-    config: FitConfig, run: Run, progress: Progress = lambda state: None, *, team: Team | None = None, workers: int = 0
-) -> dict[str, object]:
+    config: FitConfig, run: Run, progress: Progress = lambda state: None, *, team: Team | None = None, workers: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, object]:  # fmt: skip
     """Train until the last epoch, going on where the run's folder stops; return the best epoch's dev figures.
 
     An epoch's order, augmentation and dropout depend on the seed and its number alone, so a run that was killed and
@@ -97,6 +99,8 @@ def fit(
         run.write_config(config)
         run.write_json("data.json", described)
         run.write_environment()
+        for line in (*_told(config, split, trainer.steps), *_advice(config, split, trainer.steps)):
+            say(line)
     for epoch in range(start, config.epochs):
         began = time.monotonic()
         loss = trainer.train_epoch(epoch, progress)
@@ -115,7 +119,39 @@ def fit(
             _keep(run, trainer, rows, row, figures)
             progress({key: float(str(value)) for key, value in row.items()})
         team.wait()
-    return dict(max(rows, key=lambda r: float(str(r["dev_accuracy"])))) if rows else {}
+    best = dict(max(rows, key=lambda r: float(str(r["dev_accuracy"])))) if rows else {}
+    usual = float(np.bincount(split.dev.targets).max() / len(split.dev))
+    if best and team.leads and float(str(best["dev_accuracy"])) <= round(usual, 5):
+        say(f"it has learned nothing yet: whoever always says the same is right on {usual:.1%} of dev, too")
+    return best
+
+
+FEW_STEPS = 300
+"""Steps of a whole training under which a network that begins anew has hardly begun."""
+
+
+def _told(config: FitConfig, split: Split, steps: int) -> list[str]:
+    """Say what is about to be trained, on how much."""
+    return [
+        f"{len(split.train):,} training and {len(split.dev):,} dev faces; {config.network} at {config.size} px; "
+        f"epochs: {config.epochs}, steps in each: {steps:,}"
+    ]
+
+
+def _advice(config: FitConfig, split: Split, steps: int) -> list[str]:
+    """Say what will fall short, while there is time to begin otherwise."""
+    said = []
+    if not len(split.test):
+        said.append(
+            "there is no test split: what judges on one (edge calibrate run, --split test) will refuse; "
+            "put the pictures into train/ and test/"
+        )
+    if steps * config.epochs < FEW_STEPS and not config.start and config.pretrained is None:
+        said.append(
+            f"steps in all: {steps * config.epochs}, few for a network that begins anew: begin with trained weights "
+            "(--pretrained, --start), or take a smaller --batch and more --epochs"
+        )
+    return said
 
 
 def _mean_nll(answers: np.ndarray, targets: np.ndarray) -> float:

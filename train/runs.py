@@ -54,6 +54,14 @@ class Run:
         """The weights to export."""
         return self.folder / "best.safetensors"
 
+    def missing(self) -> InputError:
+        """Return the error of a run that has no weights yet; of one that is not there, with those that are."""
+        if self.folder.is_dir():
+            return InputError(f'{self.folder}: no finished epoch in it; train it with "edge train fit"')
+        there = sorted(each.parent.name for each in self.folder.parent.glob("*/best.safetensors"))
+        named = f"those that are: {', '.join(there[-8:])}" if there else "there is none yet"
+        return InputError(f'{self.folder}: no such run ({named}); train one with "edge train fit"')
+
     def lock(self) -> None:
         """Hold the run for this process until it ends; refuse a second one (not on Windows, which has no flock)."""
         if self._lock is not None:

@@ -119,6 +119,10 @@ def _percent(share: float | None) -> str:
 def lines(description: dict[str, Any]) -> list[str]:
     """Say in lines what the table has no room for."""
     split, copies, said = description["split"], description["copies"], []
+    if not split["test"]:
+        said.append(
+            "there is no test split: edge calibrate run has nothing to judge on; put the pictures into train/ and test/"
+        )
     for why, count in split["left_out"].items():
         said.append(f"left out of training: {count:,} {why}")
     for why, count in description["not_taken"].items():

@@ -123,8 +123,9 @@ def fit_command(
         earlier = config_from(stored)
         changed = [f.name for f in fields(earlier) if f.name in given and getattr(earlier, f.name) != given[f.name]]
         if changed:
+            begun = ", ".join(f"{key} {getattr(earlier, key)}, now {given[key]}" for key in changed)
             raise InputError(
-                f"{run.folder}: this run was begun with another {', '.join(changed)}; choose another --name"
+                f"{run.folder}: it was begun otherwise ({begun}); choose another --name, which may --start with it"
             )
         config = replace(earlier, data=data)
     with ExitStack() as stack:
@@ -133,14 +134,16 @@ def fit_command(
         if workers is None:
             workers = 0 if team.device.type == "cpu" else max(cores() // team.size - 1, 0)
         if team.leads and run.last.exists():
-            click.echo(f"going on with {run.folder}", err=True)
+            click.echo(f"going on with {run.folder} behind epoch {run.epochs_done()}", err=True)
         report: Callable[[dict[str, float]], None] = _silent
+        say: Callable[[str], None] = _silent_line
         if team.leads:
-            report = Report(stack.enter_context(progress_bar()))
+            bar = stack.enter_context(progress_bar())
+            report, say = Report(bar, epochs=config.epochs), lambda line: bar.console.print(line, soft_wrap=True)
             if tensorboard:
                 report = _also_for_tensorboard(report, run.folder)
         try:
-            best = fit(config, run, report, team=team, workers=workers)
+            best = fit(config, run, report, team=team, workers=workers, say=say)
         except KeyboardInterrupt:
             raise Stopped(f"stopped; the same command goes on after the last whole epoch of {run.folder}") from None
     if best:
@@ -148,10 +151,15 @@ def fit_command(
             f"{run.folder}: best epoch {best['epoch']}, dev accuracy {best['dev_accuracy']}, "
             f"macro F1 {best['dev_macro_f1']}"
         )
+        click.echo(f"next: edge train evaluate {name}", err=True)
 
 
 def _silent(state: dict[str, float]) -> None:
     """What the processes that do not lead report."""
+
+
+def _silent_line(line: str) -> None:
+    """What they say."""
 
 
 def _also_for_tensorboard(report: Callable[[dict[str, float]], None], folder: Path) -> Callable[..., None]:

@@ -26,20 +26,21 @@ def progress_bar() -> Any:
 
 
 class Report:
-    """Shows a run's state as a bar a stage, and one line an epoch that stays."""
+    """Shows a run's state as a bar a stage, and one line an epoch, of `epochs`, that stays."""
 
-    def __init__(self, bar: Any) -> None:
-        self.bar = bar
+    def __init__(self, bar: Any, epochs: int | None = None) -> None:
+        self.bar, self._of = bar, "" if epochs is None else f"/{epochs}"
         self.task = bar.add_task("reading the data", total=None)
 
     def __call__(self, state: dict[str, float]) -> None:
         """Take a state of `train.fit.Progress`."""
         if "step" in state:
-            text = f"epoch {state['epoch']:.0f}  loss {state['loss']:.4f}"
+            text = f"epoch {state['epoch']:.0f}{self._of}  loss {state['loss']:.4f}"
             self.bar.update(self.task, description=text, completed=state["step"], total=state["steps"])
         else:
             figures = "  ".join(f"{key} {value:.4f}" for key, value in state.items() if key not in ("epoch", "seconds"))
-            self.bar.console.print(f"epoch {state['epoch']:.0f}: {figures}  ({state['seconds']:.0f} s)")
+            line = f"epoch {state['epoch']:.0f}{self._of}: {figures}  ({state['seconds']:.0f} s)"
+            self.bar.console.print(line, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Print a line that stays: above the bar where both are on one terminal, else on standard output."""

@@ -99,7 +99,7 @@ def read_evaluated(name: str) -> Evaluated | None:
     """
     run = Run(home() / "runs" / name)
     if not run.best.exists():
-        raise InputError(f'{run.folder}: no finished epoch in it; train it with "edge train fit"')
+        raise run.missing()
     path = run.folder / "evaluation" / "metrics.json"
     if not path.exists():
         return None

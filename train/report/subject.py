@@ -110,7 +110,7 @@ def read_run(run: Run) -> tuple[bytes, FitConfig, dict[str, Any]]:
     """
     stored = run.read_config()
     if stored is None or not run.best.exists():
-        raise InputError(f'{run.folder}: no finished epoch in it; train it with "edge train fit"')
+        raise run.missing()
     return run.best.read_bytes(), config_from(stored), run.read_data()
 
 
