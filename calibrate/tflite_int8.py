@@ -29,8 +29,8 @@ from calibrate.tflite_graph import (
 from edge.errors import InputError, first_line
 from edge.model.packed import pack, unpack
 
-ACTIVATIONS = ("HARD_SWISH", "LOGISTIC", "MUL", "RELU", "RELU6", "LEAKY_RELU", "ELU", "GELU", "TANH")
-"""Operators that an activation becomes; `x * sigmoid(x)` is two of them."""
+BEHIND = ("HARD_SWISH", "LOGISTIC", "MUL", "ADD", "RELU", "RELU6", "LEAKY_RELU", "ELU", "GELU", "TANH")
+"""Operators that an activation becomes, `x * sigmoid(x)` is two of them, and sums."""
 
 MOST = 2**30
 """Steps that a bias may count, so that it and a sum beside it fit into int32."""
@@ -107,8 +107,8 @@ def quantize_tflite(
 def _with_companions(model: Any, keep_float: Sequence[str]) -> list[str]:
     """Return the names, and those of the operators about such layers that int8 would only do harm in.
 
-    They are pads that float layers alone read, and activations that read float layers alone: what is rounded right
-    behind a layer might as well be rounded in it.
+    They are pads that float layers alone read, and activations and sums that read float layers alone: what is rounded
+    right behind a layer might as well be rounded in it.
     """
     tensors = model.subgraphs[0].tensors
     found = list(keep_float)
@@ -116,7 +116,7 @@ def _with_companions(model: Any, keep_float: Sequence[str]) -> list[str]:
         name = name_of(tensors[op.outputs[0]])
         read = {name_of(tensors[index]) for index in op.inputs if index >= 0 and not is_constant(model, tensors[index])}
         readers = {name_of(tensors[each.outputs[0]]) for each, _ in operators(model) if op.outputs[0] in each.inputs}
-        if (kind == "PAD" and readers <= set(keep_float)) or (kind in ACTIVATIONS and read and read <= set(found)):
+        if (kind == "PAD" and readers <= set(keep_float)) or (kind in BEHIND and read and read <= set(found)):
             found.append(name)
     return list(dict.fromkeys(found))
 

@@ -1,9 +1,10 @@
 """Mixed precision: few layers that must stay float, found by trying.
 
 Layers join from the worst on, twice as many each time, until the model is accepted; then those that were not needed
-leave again. Where no set within the budget is enough, it ends where twice as many give little more back. A layer stays
-float together with its activation, because one that is rounded right after it wins nothing; and biases that were
-corrected for its rounding are corrected anew, or they would do the harm that it no longer does.
+leave again. Where no set within the budget is enough, it is the smallest that gives back nearly what the best does. A
+layer stays float together with its activation, and with a sum whose other side is float as well, because what is
+rounded right after it wins nothing; and biases that were corrected for its rounding are corrected anew, or they would
+do the harm that it no longer does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from calibrate.repair.layers import Graph, weight_layers
 from calibrate.repair.stream import Progress, unseen
 
 PAYS = 0.1
-"""What twice as many float layers must take of the harm at first, where no set is enough."""
+"""How far from the best a smaller set may stay, where none is enough, as a share of the harm at first."""
+
+JOINS = ("Add", "Mul")
+"""Operators that stay float where all that they read is."""
 
 FEW = 8
 """Of so many layers at most each one is tried without."""
@@ -44,8 +48,8 @@ def keep_float_search(
         progress: called with sets tried, and how many there will be about.
 
     Returns:
-        the nodes of the layers and of their activations; empty where the model is accepted as it is, and where no set
-        within the budget is and none took a tenth of the harm.
+        the nodes of the layers, of their activations and sums; empty where the model is accepted as it is, and where no
+        set within the budget is and none took a tenth of the harm.
     """
     makers = Graph(prepared).makers
     units = {
@@ -58,7 +62,12 @@ def keep_float_search(
     most = 2 * len(worst).bit_length() + 2
 
     def nodes(chosen: Sequence[str]) -> tuple[str, ...]:
-        return tuple(name for layer in chosen for name in units[layer])
+        found = dict.fromkeys(name for layer in chosen for name in units[layer])
+        for node in prepared.graph.node if chosen else ():
+            read = [makers[tensor].name for tensor in node.input if tensor in makers]
+            if node.op_type in JOINS and node.name and read and all(name in found for name in read):
+                found[node.name] = None
+        return tuple(found)
 
     def kept(chosen: Sequence[str]) -> Settings:
         return replace(settings, keep_float=(*settings.keep_float, *nodes(chosen)))
@@ -111,10 +120,6 @@ def _fewest(chosen: list[str], too_few: int, look: Callable[[Sequence[str]], tup
 
 
 def _knee(tried: list[tuple[list[str], float]]) -> list[str]:
-    """Return the last set that took so much of the harm that was there at first; of sets and what is left of it."""
-    chosen, best = tried[0]
-    for layers, harm in tried[1:]:
-        if best - harm < PAYS * tried[0][1]:
-            break
-        chosen, best = layers, harm
-    return chosen
+    """Return the smallest set with nearly as little harm as any; of sets and the harm that each leaves."""
+    least = min(harm for _, harm in tried)
+    return next(layers for layers, harm in tried if harm - least <= PAYS * tried[0][1])
