@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edge.errors import InputError
+from train.cli.order import InOrder
 
 MAX_DROP = click.option(
     "--max-drop", type=click.FloatRange(0, 100), default=0.5, show_default=True,
@@ -21,9 +22,15 @@ MAX_CLASS_DROP = click.option(
 )  # fmt: skip
 
 
-@click.group("calibrate")
+@click.group("calibrate", cls=InOrder)
 def group() -> None:
-    """Make a float model small, and show what it cost."""
+    """Make a float model small, and show what it cost.
+
+    \b
+    From a training run to a release candidate with its report, and the proof of it again from its files:
+      edge calibrate run mine --out candidate
+      edge calibrate check candidate
+    """
 
 
 @group.command("run")

@@ -24,6 +24,10 @@ def export_command(run_name: str, out: str, name: str | None, data: str | None, 
 
     It is a float ONNX that keeps the model file contract, with fp16 safetensors beside it. Temperature, threshold and
     the crop template are measured here: on dev, and on training pictures.
+
+    \b
+    Example:
+      edge train export mine --out models/
     """
     from train.deliver import deliver
     from train.runs import Run, home
@@ -41,6 +45,10 @@ def export_mtcnn_command(out: str) -> None:
     """Write MTCNN's three nets as ONNX, for the device.
 
     Their weights are facenet-pytorch's.
+
+    \b
+    Example:
+      edge train export-mtcnn --out mtcnn/
     """
     from train.mtcnn import export_mtcnn
 
