@@ -176,7 +176,9 @@ def test_who_measures_ends_with_who_asked() -> None:
     command = [sys.executable, "-m", "edge.measure.fit"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         said, _ = process.communicate(timeout=2 * PATIENCE)
-    assert (process.returncode, said) == (-signal.SIGKILL, b"")
+    # It ends its whole group; before it has made itself one, itself alone.
+    assert process.returncode in (-signal.SIGKILL, 1)
+    assert said == b""
 
 
 # When it begins, and what ends it

@@ -528,7 +528,7 @@ class TestDamage:
 
     def test_ctrl_c_keeps_the_epochs(self, small: Path, tmp_path: Path) -> None:
         environment = {**os.environ, "EMOTION_EDGE_HOME": str(tmp_path)}
-        command = [*EDGE, "train", "fit", str(small), "--name", "stopped", *FIT]
+        command = [*EDGE, "train", "fit", str(small), "--name", "stopped", *FIT, "--epochs", "12"]  # not over at once
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             for line in process.stderr:
