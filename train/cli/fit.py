@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,7 +140,8 @@ def fit_command(
         say: Callable[[str], None] = _silent_line
         if team.leads:
             bar = stack.enter_context(progress_bar())
-            report, say = Report(bar, epochs=config.epochs), lambda line: bar.console.print(line, soft_wrap=True)
+            report = Report(bar, epochs=config.epochs)
+            say = partial(bar.console.print, soft_wrap=True, markup=False, highlight=False)
             if tensorboard:
                 report = _also_for_tensorboard(report, run.folder)
         try:
