@@ -202,8 +202,8 @@ def typed() -> str:
 )
 @click.option("--out", required=True, metavar="FILE", help="The int8 ONNX file to write.")
 @click.option(
-    "--method", type=click.Choice(["auto", "minmax", "entropy", "percentile"]), default="auto", show_default=True,
-    help="How ranges are taken; auto tries each and takes what is best on dev.",
+    "--method", type=click.Choice(["auto", "minmax", "entropy", "percentile", "mse"]), default="auto",
+    show_default=True, help="How ranges are taken; auto tries each and takes what is best on dev.",
 )  # fmt: skip
 @click.option(
     "--count",

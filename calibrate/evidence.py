@@ -79,7 +79,7 @@ class Rung:
         kl: mean Kullback-Leibler divergence of this one's answer from the float one's, in nats.
         size: of the file, in bytes.
         seconds: what the step took.
-        passes: whether it is within half of the gate's drops on dev.
+        passes: whether it is good enough (`calibrate.dev.Dev.judge`).
         kept: whether later steps build on it.
     """
 
@@ -102,7 +102,7 @@ class Trial:
     """One way to take ranges that was tried on dev: a row of the sweep.
 
     Attributes:
-        method: `minmax`, `entropy` or `percentile`.
+        method: of `calibrate.ranges.METHODS`.
         activation: `uint8` or `int8`.
         per_channel: whether each output channel of a weight has a scale of its own.
         count: calibration pictures.

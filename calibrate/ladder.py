@@ -1,4 +1,4 @@
-"""The ladder of repairs: from the plainest int8 up, until what int8 cost on dev is within half of the gate.
+"""The ladder of repairs: from the plainest int8 up, until what int8 cost on dev leaves a reserve for other pictures.
 
 A rung changes the float weights, the ranges or which layers stay float; each is judged on dev beside the float parent,
 and kept when its answers come nearer to the parent's. Both formats climb on the same weights.
@@ -17,7 +17,8 @@ from calibrate.dev import Dev, Figures
 from calibrate.evidence import Layer, Rung
 from calibrate.finetune import Course, finetune
 from calibrate.folding import carry_back
-from calibrate.onnx_int8 import Ranges, Settings, prepare, quantize, stamped, take_ranges
+from calibrate.onnx_int8 import Ranges, Settings, prepare, quantize, stamped
+from calibrate.ranges import take_ranges
 from calibrate.repair import adaround, correct_bias, equalize, keep_float_search, sensitivity
 from calibrate.repair.layers import weight_layers
 from edge.errors import InputError
@@ -33,11 +34,10 @@ Told = Callable[[str, int | None], Callable[[int], None]]
 LARGEST = 0.30
 """Size of the int8 file that may be, as a share of the float file's."""
 
-TFLITE_METHODS = {"minmax": "minmax", "percentile": "percentile", "entropy": "mse"}
-"""What is nearest to the chosen way of taking ranges among those for TFLite, which has no entropy."""
-
 SENSED = 500
 """Dev pictures that single layers are judged on."""
+
+BIAS, ROUNDING = "bias correction", "adaptive rounding"
 
 MIXED = "mixed precision"
 """The rung on which layers stay float."""
@@ -126,6 +126,10 @@ class Climb:
         """Whether layers that were found to stay float do so in a format's files: chosen on ONNX, they may do harm."""
         return all(rung.kept for rung in self.rungs if (rung.name, rung.format) == (MIXED, kind))
 
+    def has(self, name: str) -> bool:
+        """Whether a rung was kept in the ONNX file."""
+        return any(rung.kept for rung in self.rungs if (rung.name, rung.format) == (name, "onnx"))
+
     def within(self) -> bool:
         """Whether every format has a file within the limits on dev."""
         return bool(self.figures) and all(figures.passes for figures in self.figures.values())
@@ -160,7 +164,7 @@ def climb(ground: Ground, done: Climb, *, everything: bool, keep: Callable[[Clim
 
 def rung_in_words(rung: Rung) -> str:
     """Return what a rung came to, in a line."""
-    lies = "within half the gate" if rung.passes else "outside half the gate"
+    lies = "good enough" if rung.passes else "not good enough"
     return (
         f"{rung.name}, {rung.format}: dev {100 * rung.accuracy:.2f} %, agrees {100 * rung.agreement:.2f} %, "
         f"KL {rung.kl:.5f}, {lies}{', kept' if rung.kept else ''} ({rung.seconds:.0f} s)"
@@ -173,7 +177,7 @@ def sense(ground: Ground, done: Climb) -> None:
     show = ground.steps("how much each layer suffers")
     stand = done.stand
     bare = replace(stand.settings, keep_float=())
-    done.layers = list(sensitivity(stand.graph, stand.ranges, bare, dev.crops[some], dev.targets[some], show))
+    done.layers = list(sensitivity(stand.aim, stand.ranges, bare, dev.crops[some], dev.targets[some], show))
 
 
 def sensed(count: int) -> np.ndarray:
@@ -197,12 +201,13 @@ def _equalize(ground: Ground, done: Climb) -> Stand | None:
 
 
 def _correct_bias(ground: Ground, done: Climb) -> Stand | None:
-    return _corrected(done.stand, ground)
+    stand, show = done.stand, ground.steps(BIAS)
+    return replace(stand, graph=correct_bias(stand.aim, stand.ranges, stand.settings, ground.crops, show))
 
 
-def _corrected(stand: Stand, ground: Ground) -> Stand:
-    show = ground.steps("bias correction")
-    graph = correct_bias(stand.graph, stand.ranges, stand.settings, ground.crops, show, aim=stand.aim)
+def _adaround(ground: Ground, done: Climb) -> Stand | None:
+    stand, show = done.stand, ground.steps(ROUNDING)
+    graph = adaround(stand.aim, stand.ranges, stand.settings, ground.crops, seed=ground.course.seed, progress=show)
     return replace(stand, graph=graph)
 
 
@@ -215,7 +220,10 @@ def _keep_float(ground: Ground, done: Climb) -> Stand | None:
         return figures.passes, figures.kl
 
     def repair(settings: Settings) -> onnx.ModelProto:
-        return correct_bias(stand.graph, stand.ranges, settings, ground.crops, aim=stand.aim)
+        """What was fitted to the rounding of all layers is fitted anew where some stay float."""
+        if done.has(ROUNDING):
+            return adaround(stand.aim, stand.ranges, settings, ground.crops, seed=ground.course.seed)
+        return correct_bias(stand.aim, stand.ranges, settings, ground.crops)
 
     chosen = keep_float_search(
         stand.graph, stand.ranges, stand.settings, done.layers, max_size_ratio=LARGEST, judge=judge, repair=repair,
@@ -224,15 +232,8 @@ def _keep_float(ground: Ground, done: Climb) -> Stand | None:
     if not chosen:
         done.notes.append("Mixed precision: no layer had to stay float, or none that the size allows gave enough back.")
         return None
-    return _corrected(replace(stand, settings=replace(stand.settings, keep_float=tuple(chosen))), ground)
-
-
-def _adaround(ground: Ground, done: Climb) -> Stand | None:
-    stand, show = done.stand, ground.steps("adaptive rounding")
-    graph = adaround(
-        stand.graph, stand.ranges, stand.settings, ground.crops, seed=ground.course.seed, progress=show, aim=stand.aim
-    )
-    return replace(stand, graph=graph)
+    settings = replace(stand.settings, keep_float=tuple(chosen))
+    return replace(stand, graph=repair(settings), settings=settings)
 
 
 def _finetune(ground: Ground, done: Climb) -> Stand | None:
@@ -240,7 +241,7 @@ def _finetune(ground: Ground, done: Climb) -> Stand | None:
         done.notes.append("Fine-tuning was not tried: a bare ONNX file holds no network that can be trained.")
         return None
     stand, show = done.stand, ground.steps("quantization-aware fine-tuning")
-    begin = carry_back(stand.graph, ground.network)
+    begin = carry_back(stand.aim, ground.network)
     taught = finetune(
         ground.network, begin, ground.faces, ground.crops, ground.course, per_channel=stand.settings.per_channel,
         progress=show,
@@ -270,13 +271,9 @@ RUNGS: Sequence[tuple[str, What, Callable[[Ground, Climb], Stand | None]]] = (
     (NAIVE, _says("min-max ranges, one scale a layer; never kept"), _naive),
     ("ranges", _ranges_say, _ranges),
     ("equalization", _says("weights balanced across layers where the activation between allows it"), _equalize),
-    (
-        "bias correction",
-        _says("each layer's mean error on calibration pictures taken out of its bias"),
-        _correct_bias,
-    ),
-    (MIXED, _says("the fewest worst layers left float"), _keep_float),
-    ("adaptive rounding", _says("weights rounded up or down by what it does to the layer's answer"), _adaround),
+    (BIAS, _says("each layer's mean error on calibration pictures taken out of its bias"), _correct_bias),
+    (ROUNDING, _says("weights rounded up or down by what it does to the layer's answer"), _adaround),
+    (MIXED, _says("the fewest worst layers left float, the others fitted anew"), _keep_float),
     ("fine-tuning", _says("trained on, rounding in place, to answer as the float parent does"), _finetune),
 )
 """Name, what it does, and the step itself, cheapest first."""
@@ -311,9 +308,9 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
     """Return a stand's int8 file."""
     if kind == "onnx":
         return stamped(quantize(stand.graph, stand.ranges, stand.settings), _small(ground))
-    from calibrate import tflite_ranges
     from calibrate.tflite_export import to_tflite, with_weights
     from calibrate.tflite_int8 import quantize_tflite
+    from calibrate.tflite_ranges import carry_ranges
 
     assert ground.network is not None
     assert ground.converted is not None
@@ -322,7 +319,7 @@ def _file(ground: Ground, stand: Stand, kind: str) -> bytes:
         graph = with_weights(ground.converted, ground.network, network)
     except InputError:  # more than weights changed
         graph = to_tflite(network, _small(ground))
-    ranges = tflite_ranges.take_ranges(graph, ground.crops, TFLITE_METHODS[ground.method])
+    ranges = carry_ranges(graph, stand.graph, stand.ranges, ground.crops)
     weights = {layer.node: layer.weight for layer in weight_layers(stand.graph)}
     floats = [weights[node] for node in stand.settings.keep_float if node in weights]
     named = [name.removeprefix("network.").removesuffix(".weight") for name in floats]

@@ -1,20 +1,20 @@
-"""Post-training quantization of an ONNX model to int8: QDQ, in three steps that can each be taken alone.
+"""Post-training quantization of an ONNX model to int8, QDQ.
 
-`prepare` tidies the float graph once, so that its node and tensor names stay what they are; `take_ranges` runs it over
-calibration crops; `quantize` writes the int8 model from the two.
+`prepare` tidies the float graph once, so that its node and tensor names stay what they are; `calibrate.ranges` runs it
+over calibration crops; `quantize` writes the int8 model from the two.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -23,17 +23,7 @@ from calibrate.quiet import quiet
 from edge.errors import InputError, first_line
 from edge.model.contract import ModelInfo
 
-METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
-    "percentile": CalibrationMethod.Percentile,
-}
-
-PERCENTILE = 99.99
-
 ACTIVATIONS = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
-
-BATCH = 10
 
 QUANTIZABLE = sorted({*QLinearOpsRegistry, *QDQRegistry})
 
@@ -56,20 +46,6 @@ class Settings:
     keep_float: tuple[str, ...] = ()
 
 
-class Crops(CalibrationDataReader):
-    """Feeds `(N, S, S, 3)` uint8 RGB crops to the calibrator, as many each time, which histograms ask for."""
-
-    def __init__(self, crops: np.ndarray, name: str) -> None:
-        parts = next(parts for parts in range(-(-len(crops) // BATCH), len(crops) + 1) if len(crops) % parts == 0)
-        self._batches: Iterator[np.ndarray] = iter(np.split(crops, parts))
-        self._name = name
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next batch by the input's name, or None at the end."""
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
-
-
 def prepare(graph: bytes) -> onnx.ModelProto:
     """Return a float model tidied for quantization: shapes known, constants folded, every node with a name.
 
@@ -87,35 +63,6 @@ def prepare(graph: bytes) -> onnx.ModelProto:
     for node in model.graph.node:  # ONNX Runtime takes HardSwish apart into two without names, which no list can hold
         node.name = node.name or f"{node.output[0]}/{node.op_type}"
     return model
-
-
-def take_ranges(prepared: onnx.ModelProto, crops: np.ndarray, method: str) -> Ranges:
-    """Run a prepared model over calibration crops and return the range of every tensor that may be quantized.
-
-    Args:
-        prepared: as `prepare` returns it.
-        crops: `(N, S, S, 3)` uint8 RGB, none of them used for choosing or reporting.
-        method: `minmax`, `entropy` or `percentile` (99.99).
-
-    Raises:
-        InputError: the method is unknown, or there are no crops.
-    """
-    if method not in METHODS:
-        raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
-    if not len(crops):
-        raise InputError("no calibration pictures")
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        path = Path(folder) / "float.onnx"
-        onnx.save(prepared, str(path))
-        calibrator = create_calibrator(
-            path, QUANTIZABLE, str(Path(folder) / "augmented.onnx"), METHODS[method],
-            extra_options={"percentile": PERCENTILE} if method == "percentile" else {},
-        )  # fmt: skip
-        calibrator.collect_data(Crops(crops, prepared.graph.input[0].name))
-        found = calibrator.compute_data()
-    return {
-        name: (float(np.min(each.range_value[0])), float(np.max(each.range_value[1]))) for name, each in found.items()
-    }
 
 
 def quantize(

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from calibrate.data import choose_calibration
-from calibrate.onnx_int8 import METHODS, Settings, prepare, quantize, stamped, take_ranges
+from calibrate.onnx_int8 import Settings, prepare, quantize, stamped
 from calibrate.parent import open_parent
+from calibrate.ranges import METHODS, watch
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
 from edge.measure.evaluate import score_crops
@@ -29,7 +30,7 @@ def quantize_file(
         model: a float ONNX file that keeps the contract.
         data: labelled faces; calibration pictures come from its training split less dev.
         out: the file to write.
-        method: `minmax`, `entropy`, `percentile`, or `auto` for the best of them on dev.
+        method: of `calibrate.ranges.METHODS`, or `auto` for the best of them on dev.
         count: calibration pictures.
         seed: of their choice.
         stages: told what is done.
@@ -49,15 +50,16 @@ def quantize_file(
     if not len(split.train) or not len(split.dev):
         raise InputError(f"{data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
     calibration = choose_calibration(split, count, seed, size)
-    dev, moved = as_crops(split.dev.images, size), stages.stage("quantizing", 3 if method == "auto" else 1)
+    dev, moved = as_crops(split.dev.images, size), stages.stage("quantizing", len(METHODS) if method == "auto" else 1)
     source = f"{Path(data).name} (train split without dev, even over the classes)"
     yield f"calibrating on {len(calibration.crops)} pictures of {source}"
     whole = OnnxClassifier.from_bytes(parent.graph, str(model), threads=2)
     yield f"{'fp32':<12} dev accuracy {_accuracy(whole, dev, split.dev.targets):.4f}"
     prepared = prepare(parent.graph)
+    seen = watch(prepared, calibration.crops)
     best: tuple[float, OnnxClassifier, onnx.ModelProto] | None = None
     for done, name in enumerate(METHODS if method == "auto" else [method]):
-        candidate = quantize(prepared, take_ranges(prepared, calibration.crops, name), Settings())
+        candidate = quantize(prepared, seen.ranges(name), Settings())
         described = {**calibration.described, "method": name}
         info = replace(parent.info, precision="int8", accuracy={}, calibration=described)
         classifier = OnnxClassifier.from_bytes(stamped(candidate, info), str(out), threads=2)

@@ -10,7 +10,8 @@ import onnx
 
 from calibrate.dev import Dev
 from calibrate.evidence import Trial
-from calibrate.onnx_int8 import METHODS, Ranges, Settings, quantize, stamped, take_ranges
+from calibrate.onnx_int8 import Ranges, Settings, quantize, stamped
+from calibrate.ranges import METHODS, Seen, watch
 from edge.model.contract import ModelInfo
 from edge.model.onnx import OnnxClassifier
 
@@ -38,14 +39,14 @@ class Sweep:
             told: shown what is tried.
         """
         self.prepared, self.info, self.dev, self.crops, self.told = prepared, info, dev, crops, told
-        self._taken: dict[tuple[str, int], Ranges] = {}
+        self._seen: dict[int, Seen] = {}
 
     def ranges(self, method: str, count: int) -> Ranges:
-        """Return the ranges of the first `count` crops, taken once."""
-        key = (method, min(count, len(self.crops)))
-        if key not in self._taken:
-            self._taken[key] = take_ranges(self.prepared, self.crops[: key[1]], method)
-        return self._taken[key]
+        """Return the ranges of the first `count` crops, which are looked at once."""
+        count = min(count, len(self.crops))
+        if count not in self._seen:
+            self._seen[count] = watch(self.prepared, self.crops[:count])
+        return self._seen[count].ranges(method)
 
     def methods(self, target: str, count: int) -> list[Trial]:
         """Try every method with and without a scale a channel, then the other activation types on the best.

@@ -1,70 +1,111 @@
-"""Ranges of a float TFLite file's tensors over calibration crops, taken as the runtime computes them."""
+"""Ranges of a float TFLite file's tensors: those that its ONNX twin's tensors have, so that both round on one grid.
+
+Which tensors are the same is told by what they hold when both look at the same crops; names differ, and so does where
+an activation is fused. What only the TFLite file computes (pads, activations taken apart) is measured there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import onnx
 
+from calibrate.onnx_int8 import Ranges
 from calibrate.quiet import quiet
-from calibrate.tflite_graph import outputs, read_graph
+from calibrate.repair.stream import Stream
+from calibrate.tflite_graph import name_of, operators, outputs, read_graph
 from edge.errors import InputError, first_line
-
-METHODS = ("minmax", "percentile", "mse")
-
-PERCENTILE = 99.99
-
-BINS = 2048
-
-SHARES = np.linspace(1.0, 0.4, 25)
-"""Parts of a range's end that `mse` tries."""
 
 INFINITE = 3e38
 """What stands for infinity in a float32 pad."""
 
-Ranges = dict[str, tuple[float, float]]
-"""Least and greatest value by tensor name, in the tensor's own unit."""
+LOOKS = 2
+"""Crops that tensors are compared on."""
+
+ALIKE = 1e-3
+"""How far the statistics of the same tensor may lie apart, as a share of its standard deviation."""
 
 
-def take_ranges(
-    graph: bytes, crops: np.ndarray, method: str = "minmax", progress: Callable[[int], None] = lambda done: None
-) -> Ranges:
-    """Run a float file over calibration crops and return the range of every tensor that may be quantized.
-
-    A tensor is looked at as the runtime computes it, so after the activation that is fused into its operator.
+def carry_ranges(graph: bytes, prepared: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]],
+                 crops: np.ndarray) -> Ranges:  # fmt: skip
+    """Return the range of every tensor of a float TFLite file that may be quantized.
 
     Args:
         graph: a float TFLite file of `to_tflite`.
-        crops: `(N, S, S, 3)` uint8 RGB, none of them used for choosing or reporting.
-        method: `minmax`; `percentile`, which cuts off 0.01% of the values, half of it on either side; `mse`, the range
-            whose 256 steps are nearest to the values in the mean square.
-        progress: called with the number of crops done; there are two rounds for all but `minmax`.
+        prepared: the ONNX graph of the same network and weights.
+        ranges: of its tensors.
+        crops: `(N, S, S, 3)` uint8 RGB, calibration pictures, for the tensors that the ONNX graph does not have.
+
+    Returns:
+        ranges by tensor name; a pad has that of what it pads.
 
     Raises:
-        InputError: the method is unknown, there are no crops, or the file does not run on them.
-
-    Source of `mse`: Nagel et al. 2021, A White Paper on Neural Network Quantization (section 3.1).
+        InputError: there are no crops, or the file does not run on them.
     """
-    if method not in METHODS:
-        raise InputError(f'method "{method}": choose {", ".join(METHODS)}')
+    twins = _twins(graph, prepared, list(ranges), crops[:LOOKS])
+    found = {name: ranges[twin] for name, twin in twins.items()}
+    measured = measure_ranges(graph, crops)
+    model = read_graph(graph)
+    for op, kind in operators(model):
+        name, source = (name_of(model.subgraphs[0].tensors[index]) for index in (op.outputs[0], op.inputs[0]))
+        if kind == "PAD" and name not in found and source in found:
+            found[name] = found[source]
+    return {**measured, **found}
+
+
+def measure_ranges(graph: bytes, crops: np.ndarray) -> Ranges:
+    """Run a float file over crops and return the least and greatest value of every tensor.
+
+    A tensor is looked at as the runtime computes it, so after the activation that is fused into its operator.
+
+    Raises:
+        InputError: there are no crops, or the file does not run on them.
+    """
     if not len(crops):
         raise InputError("no calibration pictures")
     found: Ranges = {}
-    for index, values in enumerate(_activations(graph, crops)):
+    for values in _activations(graph, crops):
         for name, value in values.items():
             low, high = found.get(name, (np.inf, -np.inf))
             least, greatest = _extremes(value)
             found[name] = min(low, least), max(high, greatest)
-        progress(index + 1)
-    if method != "minmax":
-        counts = {name: np.zeros(BINS, np.int64) for name in found}
-        for index, values in enumerate(_activations(graph, crops)):
-            for name, value in values.items():
-                counts[name] += np.histogram(value, BINS, found[name])[0]
-            progress(len(crops) + index + 1)
-        cut = _percentile if method == "percentile" else _least_error
-        found = {name: cut(counts[name], *found[name]) for name in found}
     return found
+
+
+def _twins(graph: bytes, prepared: onnx.ModelProto, names: list[str], crops: np.ndarray) -> dict[str, str]:
+    """Return, by tensor of the TFLite file, one of `names` that holds the same numbers in some order."""
+    there = [[_statistics(value) for value in batch] for batch in _one_by_one(Stream(prepared, crops), names)]
+    table = np.array(there).transpose(1, 0, 2)  # (names, crops, statistics)
+    twins = {}
+    here: dict[str, list[np.ndarray]] = {}
+    for values in _activations(graph, crops):
+        for name, value in values.items():
+            here.setdefault(name, []).append(_statistics(value))
+    for name, rows in here.items():
+        own = np.array(rows)
+        spread = own[:, 2:3] + 1e-9
+        apart = (np.abs(table - own) / spread)[:, :, 1:].max(axis=(1, 2))
+        apart[(table[:, :, 0] != own[:, 0]).any(axis=1)] = np.inf
+        nearest = int(apart.argmin())
+        if apart[nearest] < ALIKE:
+            twins[name] = names[nearest]
+    return twins
+
+
+def _one_by_one(stream: Stream, names: list[str]) -> Iterator[list[np.ndarray]]:
+    """Yield the tensors of each crop."""
+    for batch in stream.batches(names):
+        for index in range(len(batch[0])):
+            yield [values[index] for values in batch]
+
+
+def _statistics(values: np.ndarray) -> np.ndarray:
+    """Return how many values there are, and `(5,)` numbers in their unit that do not depend on their order."""
+    exact = values.astype(np.float64)
+    return np.array(
+        [exact.size, exact.mean(), exact.std(), exact.min(), exact.max(), np.cbrt((exact**3).mean())]
+    )  # fmt: skip
 
 
 def _activations(graph: bytes, crops: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
@@ -97,26 +138,3 @@ def _extremes(value: np.ndarray) -> tuple[float, float]:
     if value.min() < -INFINITE:
         value = value[value > -INFINITE]
     return float(value.min()), float(value.max())
-
-
-def _percentile(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return the range that holds `PERCENTILE` of the values, as much cut off below as above."""
-    share = np.cumsum(counts) / counts.sum()
-    cut = (1 - PERCENTILE / 100) / 2
-    edges = np.linspace(low, high, BINS + 1)
-    return float(edges[np.searchsorted(share, cut)]), float(edges[1 + np.searchsorted(share, 1 - cut)])
-
-
-def _least_error(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return the range whose 256 steps leave the least squared error, each end tried from its whole length down."""
-    edges = np.linspace(low, high, BINS + 1)
-    values, low, high = (edges[1:] + edges[:-1]) / 2, min(low, 0.0), max(high, 0.0)
-    best, chosen = np.inf, (low, high)
-    for below in SHARES if low < 0 else SHARES[:1]:
-        for above in SHARES if high > 0 else SHARES[:1]:
-            step = (high * above - low * below) / 255 or 1.0
-            first = np.rint(low * below / step)
-            error = float(np.square(np.clip(np.rint(values / step), first, first + 255) * step - values) @ counts)
-            if error < best:
-                best, chosen = error, (low * below, high * above)
-    return chosen

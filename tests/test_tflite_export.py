@@ -17,17 +17,21 @@ from faces import picture
 from torch import nn
 
 from calibrate.folding import fold_batch_norms
+from calibrate.onnx_int8 import Ranges, Settings, prepare, quantize
+from calibrate.ranges import take_ranges
+from calibrate.repair.grid import Rounding
+from calibrate.repair.layers import weight_layers
 from calibrate.tflite_export import to_tflite, with_weights
 from calibrate.tflite_graph import data_of, layers, name_of, operators, read_graph, write_graph
 from calibrate.tflite_int8 import quantize_tflite
-from calibrate.tflite_ranges import METHODS, Ranges, take_ranges
+from calibrate.tflite_ranges import carry_ranges, measure_ranges
 from edge.align import Crop
 from edge.errors import InputError
 from edge.model.contract import ModelInfo
 from edge.model.packed import unpack
 from edge.model.tflite import TfliteClassifier
 from edge.values import EMOTIONS
-from train.export import Deployed, deployable
+from train.export import Deployed, deployable, to_onnx
 from train.networks import build
 
 SIZE = 48
@@ -89,7 +93,7 @@ def graph(network: Deployed) -> bytes:
 @pytest.fixture(scope="module")
 def ranges(graph: bytes) -> Ranges:
     """Its ranges over seventy bars."""
-    return take_ranges(graph, crops_of(70, seed=1))
+    return measure_ranges(graph, crops_of(70, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -236,34 +240,50 @@ class TestInt8:
 
     def test_no_pictures(self, graph: bytes) -> None:
         with pytest.raises(InputError, match="no calibration pictures"):
-            take_ranges(graph, crops_of(7, 0)[:0])
-
-    def test_unknown_method(self, graph: bytes) -> None:
-        with pytest.raises(InputError, match="choose minmax, percentile, mse"):
-            take_ranges(graph, crops_of(7, 0), "average")
+            measure_ranges(graph, crops_of(7, 0)[:0])
 
     def test_pictures_of_another_size(self, graph: bytes) -> None:
         with pytest.raises(InputError, match="does not run on the calibration pictures"):
-            take_ranges(graph, np.zeros((1, SIZE * 2, SIZE, 3), np.uint8))
+            measure_ranges(graph, np.zeros((1, SIZE * 2, SIZE, 3), np.uint8))
 
     def test_a_range_is_what_the_tensor_reaches(self, graph: bytes) -> None:
         crops = crops_of(14, seed=3)
-        both, first, rest = (take_ranges(graph, part) for part in (crops, crops[:1], crops[1:]))
+        both, first, rest = (measure_ranges(graph, part) for part in (crops, crops[:1], crops[1:]))
         assert both == {name: (min(first[name][0], rest[name][0]), max(first[name][1], rest[name][1])) for name in both}
         assert both["sub"] == pytest.approx((crops.min() / 127.5 - 1, crops.max() / 127.5 - 1), abs=1e-6)
         assert set(both) >= {layer.name for layer in layers(graph)}
 
-    @pytest.mark.parametrize("method", METHODS[1:])
-    def test_other_methods_stay_within_the_extremes(self, graph: bytes, ranges: Ranges, method: str) -> None:
-        seen: list[int] = []
-        found = take_ranges(graph, crops_of(70, seed=1), method, seen.append)
-        assert seen == list(range(1, 141))
-        tighter = 0
-        for layer in layers(graph):
-            (low, high), (least, greatest) = found[layer.name], ranges[layer.name]
-            assert min(least, 0) <= low <= high <= max(greatest, 0)
-            tighter += high - low < greatest - least
-        assert tighter > 5
+    def test_both_formats_round_on_one_grid(self, network: Deployed, graph: bytes) -> None:
+        """Every layer of the TFLite file rounds its output to the very steps that its ONNX twin has."""
+        crops = crops_of(70, seed=1)
+        prepared = prepare(to_onnx(network, info_of(NETWORK)))
+        ranges = take_ranges(prepared, crops, "percentile")
+        carried = carry_ranges(graph, prepared, ranges, crops)
+        model = read_graph(quantize_tflite(graph, carried))
+        rounding = Rounding(quantize(prepared, ranges, Settings()))
+        outputs = {name_of(model.subgraphs[0].tensors[op.outputs[0]]): op.outputs[0] for op, _ in operators(model)}
+        compared = 0
+        for layer in weight_layers(prepared)[:-1]:  # the classifier stays float
+            steps = rounding.tensor(layer.activated)
+            there = model.subgraphs[0].tensors[outputs[layer.weight.removeprefix("network.").removesuffix(".weight")]]
+            assert steps is not None
+            assert float(there.quantization.scale[0]) == pytest.approx(float(steps.size), rel=1e-6)
+            assert int(there.quantization.zeroPoint[0]) == int(steps.zero) - 128
+            compared += 1
+        assert compared > 10
+
+    def test_what_the_twin_does_not_have_is_measured(self, network: Deployed, graph: bytes) -> None:
+        crops = crops_of(14, seed=1)
+        prepared = prepare(to_onnx(network, info_of(NETWORK)))
+        measured = measure_ranges(graph, crops)
+        assert carry_ranges(graph, prepared, {}, crops) == measured
+        ranges = {name: (low - 1.0, high + 1.0) for name, (low, high) in take_ranges(prepared, crops, "minmax").items()}
+        carried = carry_ranges(graph, prepared, ranges, crops)
+        assert carried.keys() == measured.keys()
+        pads = [name for name in carried if name.endswith(".pad")]
+        assert pads
+        for name in pads:  # a pad rounds as what it pads, or the layer behind it would not take it as it is
+            assert carried[name] in ranges.values()
 
     def test_near_the_float_file(self, graph: bytes, small: bytes) -> None:
         crops = crops_of(70, seed=4)
@@ -315,7 +335,7 @@ class TestInt8:
             plain.head.weight.mul_(20.0)
         file = to_tflite(Deployed(plain, 1.0).eval(), info_of("plain"))
         crops = crops_of(28, seed=6)
-        made = quantize_tflite(file, take_ranges(file, crops))
+        made = quantize_tflite(file, measure_ranges(file, crops))
         kinds = [kind for _, kind in operators(read_graph(made))]
         assert kinds[: len(before) + 2] == ["QUANTIZE", *before, "CONV_2D"]
         assert kinds.count("QUANTIZE") == 1
@@ -343,7 +363,7 @@ class TestInt8:
         """Rounded behind the layer it would do the harm that the layer no longer does."""
         torch.manual_seed(0)
         file = to_tflite(Deployed(Swishes(), 1.0).eval(), info_of("swishes"))
-        ranges = take_ranges(file, crops_of(28, seed=6))
+        ranges = measure_ranges(file, crops_of(28, seed=6))
         first, second = (layer.name for layer in layers(file) if layer.op in CONVOLUTIONS)
 
         def float_ones(*kept: str) -> list[str]:

@@ -20,26 +20,24 @@ from calibrate.repair.stream import Progress, Stream, channel_means, unseen
 
 
 def correct_bias(
-    prepared: onnx.ModelProto, ranges: Ranges, settings: Settings, crops: np.ndarray, progress: Progress = unseen, *,
-    aim: onnx.ModelProto | None = None,
-) -> onnx.ModelProto:  # fmt: skip
+    prepared: onnx.ModelProto, ranges: Ranges, settings: Settings, crops: np.ndarray, progress: Progress = unseen
+) -> onnx.ModelProto:
     """Return the float graph with biases that suit its int8 form.
 
     Layers that stay float are corrected too: what the layers before moved ends there. A Conv or Gemm without a bias
     gets one.
 
     Args:
-        prepared: a float graph as `calibrate.onnx_int8.prepare` returns it.
+        prepared: a float graph as `calibrate.onnx_int8.prepare` returns it, not repaired for rounding yet: its answers
+            are what is wanted.
         ranges: of its tensors; they still fit afterwards.
         settings: how it will be quantized.
         crops: `(N, S, S, 3)` uint8 RGB, calibration pictures; a few hundred are enough for means.
         progress: called with layers done, float and rounded counted apart.
-        aim: the float graph whose answers are wanted, with the same names, where `prepared` is repaired already; else
-            `prepared` itself.
     """
     graph = with_biases(prepared)
     layers = weight_layers(graph)
-    aims = channel_means(aim or prepared, layers, crops, lambda done, of: progress(done, 2 * of))
+    aims = channel_means(prepared, layers, crops, lambda done, of: progress(done, 2 * of))
     stream = Stream(quantize(graph, ranges, settings), crops)
     waiting = {each.node for each in layers}
     biases: dict[str, np.ndarray] = {}

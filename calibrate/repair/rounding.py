@@ -44,7 +44,7 @@ ROWS = 64
 
 def adaround(
     prepared: onnx.ModelProto, ranges: Ranges, settings: Settings, crops: np.ndarray, *,
-    steps: int = 1000, seed: int = 0, progress: Progress = unseen, aim: onnx.ModelProto | None = None,
+    steps: int = 1000, seed: int = 0, progress: Progress = unseen,
 ) -> onnx.ModelProto:  # fmt: skip
     """Return the float graph with weights that lie on their int8 steps, and biases that suit them.
 
@@ -53,20 +53,19 @@ def adaround(
     quantizer widens it for a large bias). Every bias is corrected as `correct_bias` does it, which need not run again.
 
     Args:
-        prepared: a float graph as `calibrate.onnx_int8.prepare` returns it.
+        prepared: a float graph as `calibrate.onnx_int8.prepare` returns it, not repaired for rounding yet: its answers
+            are what is wanted.
         ranges: of its tensors.
         settings: how it will be quantized.
         crops: `(N, S, S, 3)` uint8 RGB, calibration pictures; a few hundred.
         steps: how many turns a channel's weights may take, at most.
         seed: of the places of each crop's map that are looked at.
         progress: called with layers done.
-        aim: the float graph whose answers are wanted, with the same names, where `prepared` is repaired already
-            (equalized like it, but with its biases as they were); else `prepared` itself.
     """
     graph = with_biases(prepared)
     layers, rng = weight_layers(graph), np.random.default_rng(seed)
     quantized = quantize(graph, ranges, settings)
-    rounding, stream, parent = Rounding(quantized), Stream(quantized, crops), Stream(aim or prepared, crops)
+    rounding, stream, parent = Rounding(quantized), Stream(quantized, crops), Stream(prepared, crops)
     waiting, changed = {each.node for each in layers}, {}
     for index, layer in enumerate(layers):
         stream.advance(waiting)

@@ -60,6 +60,10 @@ class Stream:
         """Return the node that gives a tensor."""
         return self._makers[tensor]
 
+    def varies(self, tensor: str) -> bool:
+        """Return whether a tensor depends on the crops."""
+        return tensor not in self._fixed
+
     def set_bias(self, node: str, values: np.ndarray) -> None:
         """Give a node a float bias, `(O,)`, for everything that runs from now on."""
         changed = onnx.NodeProto()

@@ -153,7 +153,7 @@ def _ladder(record: Record, kind: str) -> Chart:
     met = next((rung["name"] for rung in rungs if rung["met"]), None)
     taken = next((rung["name"] for rung in rungs if rung["taken"]), None)
     look = "Filled bars were kept, hatched ones given up. "
-    look += f"First within half the gate: {met}" if met else "No rung is within half the gate"
+    look += f"First good enough on dev: {met}" if met else "No rung is good enough on dev"
     look += f"; the candidate is {taken}." if taken else "; none was kept."
     alt = ", ".join(f"{rung['name']} {two_digits(change)}" for rung, change in zip(rungs, changes, strict=True))
     return draw(
