@@ -118,10 +118,14 @@ def make_candidate(
     stages.stage("choosing calibration pictures")
     drawn = choose_calibration(parent.split, options.count, options.seed, size)
     dev = _dev(parent, options)
+    notes = (*parent.notes, *_guesses(dev), *notes)
+    for line in (_in_words(parent, dev), *notes):
+        say(line)
     prepared = prepare(parent.graph)
     sweep = Sweep(prepared, parent.info, dev, drawn.crops, lambda text: stages.stage(text, len(dev.crops)))
     trials, curve = work.read_sweep() or _swept(sweep, work, options)
     chosen, count = _chosen(trials), _chosen(curve).count
+    say(f"ranges: {chosen.method}, {chosen.activation} activations, of {count} pictures (KL {chosen.kl:.5f})")
     calibration = choose_calibration(parent.split, count, options.seed, size)
     described = {**calibration.described, "method": chosen.method}
     info = replace(parent.info, calibration=described)
@@ -171,6 +175,26 @@ def make_candidate(
     judgement = judgement_of(read_evidence(out), read_sets(out, evidence)["test"])
     mark_release(out, judgement)
     return judgement
+
+
+def _in_words(parent: Parent, dev: Dev) -> str:
+    split = parent.split
+    return (
+        f"{parent.info.name}: {parent.info.network}, {parent.info.crop.size} px, dev {100 * dev.accuracy:.2f} %; "
+        f"{len(split.train)} training, {len(split.dev)} dev and {len(split.test)} test pictures"
+    )
+
+
+def _guesses(dev: Dev) -> tuple[str, ...]:
+    """Return a note for a model that knows no more than which class is the most frequent."""
+    labels, counts = np.unique(dev.targets, return_counts=True)
+    always = counts.max() / counts.sum()
+    if dev.accuracy > always:
+        return ()
+    return (
+        f"The float model is right on {100 * dev.accuracy:.1f} % of dev; always saying "
+        f"{dev.labels[labels[counts.argmax()]]} is on {100 * always:.1f} %: there is nothing in it to keep.",
+    )
 
 
 def _layers_on(dev: Dev) -> dict[str, float]:

@@ -42,6 +42,7 @@ class Parent:
         source: where it came from, in words.
         weights: its fp16 safetensors file's bytes; None where they are not known.
         record: how it came to be, as `edge train export` wrote it, JSON bytes; None where that is not known.
+        notes: what a person should know of it first.
     """
 
     info: ModelInfo
@@ -51,6 +52,7 @@ class Parent:
     source: str
     weights: bytes | None = None
     record: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_parent(source: str, data: str | None, folder: Path, name: str | None, licence: str, stages: Stages) -> Parent:
@@ -94,7 +96,17 @@ def _from_run(run: Run, data: str | None, folder: Path, name: str, licence: str,
     held = weights.read_bytes()
     network = _network(held, info)
     record = (folder / f"{name}.export.json").read_bytes()
-    return Parent(info, to_onnx(network, info), network, split, f"run {run.folder.name}", held, record)
+    graph, source = to_onnx(network, info), f"run {run.folder.name}"
+    return Parent(info, graph, network, split, source, held, record, _unfinished(run, stored))
+
+
+def _unfinished(run: Run, stored: dict[str, Any]) -> tuple[str, ...]:
+    """Return a note for a run that has epochs before it."""
+    planned = int(stored.get("epochs", 0))
+    done = run.epochs_done() if run.last.exists() else planned
+    if done >= planned:
+        return ()
+    return (f"Run {run.folder.name} is trained for {done} of its {planned} epochs: this is the best of those.",)
 
 
 def _from_file(path: Path, data: str, stages: Stages) -> Parent:

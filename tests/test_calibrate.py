@@ -26,6 +26,7 @@ from calibrate.folding import Norm, carry_back, fold_batch_norms
 from calibrate.gate import Limits
 from calibrate.ladder import MIXED, Climb, Stand
 from calibrate.onnx_int8 import Settings, prepare
+from calibrate.ranges import METHODS
 from calibrate.release import mark_release
 from calibrate.report import write_report
 from calibrate.report.record import judgement_of
@@ -277,7 +278,7 @@ class TestSweep:
         crops = choose_calibration(split, 35, 0, SIZE).crops
         sweep = Sweep(graph, info_of("cnn"), dev_of(folded, split.dev), crops, silent)
         trials = sweep.methods(target, 35)
-        assert len(trials) == 7
+        assert len(trials) == 2 * len(METHODS) + 1
         (chosen,) = [trial for trial in trials if trial.chosen]
         allowed = [t for t in trials if t.activation == activation or target == "arm"]
         assert chosen.kl == min(trial.kl for trial in allowed)
@@ -362,6 +363,10 @@ def candidate(exported: Path, pictures: Path, tmp_path_factory: pytest.TempPathF
         "10", "--pictures", "none", "--steps", "10",
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr
+    first, *others = done.stdout.splitlines()
+    assert first.startswith("bars: cnn, ")
+    assert "pictures" in first, "what it is, before the first minute's work"
+    assert any(line.startswith("ranges: ") for line in others)
     assert "\nranges, onnx: dev " in done.stdout, "a line for each rung, as it is judged"
     return out
 
@@ -383,7 +388,7 @@ class TestCandidate:
         assert [rung.name for rung in evidence.ladder[:2]] == ["naive", "ranges"]
         assert not evidence.ladder[0].kept
         assert evidence.ladder[1].kept
-        assert len(evidence.sweep) == 7
+        assert len(evidence.sweep) == 2 * len(METHODS) + 1
         assert len(evidence.layers) >= 8
         assert {cost.file for cost in evidence.costs} == {"fp32.onnx", "int8.onnx"}
         assert evidence.command.startswith("edge calibrate run ")
@@ -531,6 +536,47 @@ class TestCandidate:
         assert done.returncode == 2, done.stderr
         assert says in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_that_is_not_done_and_knows_nothing(pictures: Path, tmp_path: Path) -> None:
+    """Both are said before the work, and stand in the report."""
+    done = edge_train(
+        tmp_path, "train", "fit", str(pictures), "--name", "young", "--network", "cnn", "--epochs", "1", "--size", "32",
+        "--rate", "1e-9", "--head-rate", "1e-9",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    config = tmp_path / "runs" / "young" / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 1\n", "epochs = 9\n", 1))
+    done = edge_train(
+        tmp_path, "calibrate", "run", "young", "--out", str(tmp_path / "out"), "--count", "35", "--unlabelled", "10",
+        "--seconds", "1", "--no-tflite", "--steps", "2", "--pictures", "none",
+    )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr
+    notes = read_evidence(tmp_path / "out").notes
+    assert notes[0] == "Run young is trained for 1 of its 9 epochs: this is the best of those."
+    assert notes[1].startswith("The float model is right on ")
+    assert done.stdout.splitlines()[1:3] == list(notes[:2])
+
+
+def test_good_enough_is_near_the_parent_too(folded: Deployed, split: Split) -> None:
+    """Answers that keep every label but are far less sure lose nothing at the gate, and do not stop the repairs."""
+
+    class Blunted:
+        """The float model's answers, drawn towards not knowing."""
+
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def classify(self, crops: np.ndarray) -> np.ndarray:
+            answers = folded(torch.from_numpy(crops)).numpy()
+            return (1 - self.share) * answers + self.share / answers.shape[1]
+
+    dev = dev_of(folded, split.dev, Limits(max_drop=100, max_class_drop=100, max_bound=100))
+    faces = len(dev.targets)
+    dev.parent[:1] = np.roll(dev.parent[:1], 1, axis=1)  # one label differs, or they would be the very same
+    sharp, blunt = dev.judge(Blunted(0.0)), dev.judge(Blunted(0.5))
+    assert sharp.agreement == blunt.agreement == (faces - 1) / faces
+    assert not blunt.passes
 
 
 def test_limits_that_nothing_can_meet(exported: Path, pictures: Path, tmp_path: Path) -> None:
