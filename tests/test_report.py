@@ -538,6 +538,9 @@ class TestCompare:
             assert record["machine"] in written
         check_alone(page)
         assert cv2.imread(str(out / "comparison.png")) is not None
+        shown = capsys.readouterr().out
+        assert f"{100 * np.mean(values):.1f} (" in shown, "the table is printed, not only written"
+        assert shown.rstrip().endswith("comparison.html")
 
     def test_arms_with_their_differences_and_verdict(self, copied: Path, tmp_path: Path) -> None:
         """Accuracies are written into the evaluations, so that the verdict is known: 0.5, 0.6 against one of 0.9."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from functools import partial
@@ -14,71 +14,88 @@ import click
 from edge.errors import InputError
 from edge.machine import cores
 from train.cli.names import plain_name
+from train.cli.order import InSections
 from train.cli.progress import Report, Stopped, progress_bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FIT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--label-map", {"multiple": True, "metavar": "FOLDER=LABEL", "help": "What a folder of another name means."}),
-    ("--aligned", {"metavar": "DIR", "help": "Learn from the crops that edge train align made of DATA."}),
-    ("--aligned-share", {"type": float, "help": "How often they stand in for whole pictures (default 1: always)."}),
-    ("--folds", {"type": int, "help": "Where DATA names persons: parts that they are dealt to (default 5)."}),
-    ("--fold", {"type": int, "help": "Which part is the test split (default 0); the next one is dev."}),
-    ("--limit", {"type": int, "metavar": "N", "help": "Use only N training faces, always the same, for a trial."}),
-    ("--network", {"metavar": "NAME", "help": "timm's name, or xception, lite0, cnn (default tf_efficientnet_lite0)."}),
-    ("--pretrained", {"metavar": "hub|package|PATH", "help": "Start from timm's download, from an installed package "
-                      "that carries weights, or from a file in timm's keys."}),
-    ("--adopt", {"metavar": "PATH", "help": "Take over what fits of a related network's weights."}),
-    ("--start", {"multiple": True, "metavar": "RUN", "help": "Begin with another run's best weights on dev, head and "
-                 "all; given several times, with the mean of their weights."}),
-    ("--epochs", {"type": int, "help": "Times through the data (default 20)."}),
-    ("--steps", {"type": int, "help": "Steps an epoch, whatever the number of faces."}),
-    ("--batch", {"type": int, "help": "Faces a step, over all processes (default 96)."}),
-    ("--micro-batch", {"type": int, "help": "Faces that go through at once in a process; gradients add up."}),
-    ("--size", {"type": int, "help": "Side of the network's input, pixels (default 96)."}),
-    ("--early-epochs", {"type": int, "help": "How many epochs use small pictures first (default 0)."}),
-    ("--early-size", {"type": int, "help": "Side of those, pixels (default 64)."}),
-    ("--freeze-epochs", {"type": int, "help": "How many first epochs train the new classifier alone (default 0)."}),
-    ("--finish-epochs", {"type": int, "help": "How many last epochs vary pictures only lightly (default 0)."}),
-    ("--augmentation", {"type": click.Choice(["strong", "light", "camera"]), "help": "How pictures are varied: strong "
-                        "(default) to learn from, light to finish with, camera to meet a camera's faults."}),
-    ("--sampling", {"type": click.Choice(["none", "under", "over", "hybrid"]), "help": "Thin out common classes, "
-                    "repeat rare ones, or both up to --sample-count (default none)."}),
-    ("--sample-count", {"type": int, "help": "Pictures a class with hybrid sampling (default 8989)."}),
-    ("--loss", {"type": click.Choice(["cross-entropy", "focal"]), "help": "Default cross-entropy."}),
-    ("--gamma", {"type": float, "help": "Of the focal loss (default 2)."}),
-    ("--class-weights", {"type": click.Choice(["none", "balanced", "effective"]), "help": "How much rare classes weigh "
-                         "in the loss: alike (default), inverse to their count, or to their effective number."}),
-    ("--beta", {"type": float, "help": "Of the effective number (default 0.999)."}),
-    ("--smoothing", {"type": float, "help": "Label smoothing (default 0.1)."}),
-    ("--votes", {"metavar": "CSV", "help": "FER+'s votes on FER2013: soft labels beside the hard ones."}),
-    ("--votes-share", {"type": float, "help": "How much of a face's target the votes make (default 0.5)."}),
-    ("--teacher", {"multiple": True, "metavar": "RUN", "help": "A finished run to learn from; may be repeated."}),
-    ("--teacher-share", {"type": float, "help": "How much of the loss the teachers make (default 0.5)."}),
-    ("--teacher-temperature", {"type": float, "help": "What answers are softened by (default 2)."}),
-    ("--mixup", {"type": float, "metavar": "ALPHA", "help": "Blend pairs of pictures (default 0: not)."}),
-    ("--cutmix", {"type": float, "metavar": "ALPHA", "help": "Paste a piece of another picture (default 0: not)."}),
-    ("--drop", {"type": float, "help": "Dropout before the classifier (default 0.3)."}),
-    ("--drop-path", {"type": float, "help": "Stochastic depth (default 0.1)."}),
-    ("--rate", {"type": float, "help": "Peak learning rate (default 0.001)."}),
-    ("--head-rate", {"type": float, "help": "Peak learning rate of the new classifier (default 0.003)."}),
-    ("--warmup", {"type": int, "metavar": "STEPS", "help": "Steps over which the rate rises (default 300)."}),
-    ("--decay", {"type": float, "help": "Weight decay (default 0.02)."}),
-    ("--ema", {"type": float, "help": "Decay a step of the averaged weights (default 0.9985)."}),
-    ("--clip", {"type": float, "help": "Largest norm of a step's gradient (default 5)."}),
-    ("--precision", {"type": click.Choice(["auto", "fp32", "bf16"]), "help": "Arithmetic (default auto)."}),
-    ("--seed", {"type": int, "help": "Seed of weights, order, augmentation and dropout (default 0)."}),
-)  # fmt: skip
-"""The options that are settings of `train.config.FitConfig`; its docstrings say more of each."""
+FIT_OPTIONS: Mapping[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "Faces": (
+        ("--label-map", {"multiple": True, "metavar": "FOLDER=LABEL", "help": "What a folder of another name means."}),
+        ("--aligned", {"metavar": "DIR", "help": "Learn from the crops that edge train align made of DATA."}),
+        ("--aligned-share", {"type": float, "help": "How often they stand in for whole pictures (default 1: always)."}),
+        ("--folds", {"type": int, "help": "Where DATA names persons: parts that they are dealt to (default 5)."}),
+        ("--fold", {"type": int, "help": "Which part is the test split (default 0); the next one is dev."}),
+        ("--limit", {"type": int, "metavar": "N", "help": "Use only N training faces, always the same, for a trial."}),
+    ),
+    "Network": (
+        ("--network", {"metavar": "NAME", "help": "timm's name, or xception, lite0, cnn (default "
+                       "tf_efficientnet_lite0)."}),
+        ("--pretrained", {"metavar": "hub|package|PATH", "help": "Start from timm's download, from an installed "
+                          "package that carries weights, or from a file in timm's keys."}),
+        ("--adopt", {"metavar": "PATH", "help": "Take over what fits of a related network's weights."}),
+        ("--start", {"multiple": True, "metavar": "RUN", "help": "Begin with another run's best weights on dev, "
+                     "head and all; given several times, with the mean of their weights."}),
+        ("--drop", {"type": float, "help": "Dropout before the classifier (default 0.3)."}),
+        ("--drop-path", {"type": float, "help": "Stochastic depth (default 0.1)."}),
+    ),
+    "Length and size": (
+        ("--epochs", {"type": int, "help": "Times through the data (default 20)."}),
+        ("--steps", {"type": int, "help": "Steps an epoch, whatever the number of faces."}),
+        ("--batch", {"type": int, "help": "Faces a step, over all processes (default 96)."}),
+        ("--micro-batch", {"type": int, "help": "Faces that go through at once in a process; gradients add up."}),
+        ("--size", {"type": int, "help": "Side of the network's input, pixels (default 96)."}),
+        ("--early-epochs", {"type": int, "help": "How many epochs use small pictures first (default 0)."}),
+        ("--early-size", {"type": int, "help": "Side of those, pixels (default 64)."}),
+        ("--freeze-epochs", {"type": int, "help": "How many first epochs train the new classifier alone (default 0)."}),
+        ("--finish-epochs", {"type": int, "help": "How many last epochs vary pictures only lightly (default 0)."}),
+    ),
+    "Variety and balance": (
+        ("--augmentation", {"type": click.Choice(["strong", "light", "camera"]), "help": "How pictures are varied: "
+                            "strong (default) to learn from, light to finish with, camera to meet a camera's faults."}),
+        ("--mixup", {"type": float, "metavar": "ALPHA", "help": "Blend pairs of pictures (default 0: not)."}),
+        ("--cutmix", {"type": float, "metavar": "ALPHA", "help": "Paste a piece of another picture (default 0: not)."}),
+        ("--sampling", {"type": click.Choice(["none", "under", "over", "hybrid"]), "help": "Thin out common classes, "
+                        "repeat rare ones, or both up to --sample-count (default none)."}),
+        ("--sample-count", {"type": int, "help": "Pictures a class with hybrid sampling (default 8989)."}),
+        ("--class-weights", {"type": click.Choice(["none", "balanced", "effective"]), "help": "How much rare classes "
+                             "weigh in the loss: alike (default), inverse to their count, or to their effective "
+                             "number."}),
+        ("--beta", {"type": float, "help": "Of the effective number (default 0.999)."}),
+    ),
+    "Loss and teachers": (
+        ("--loss", {"type": click.Choice(["cross-entropy", "focal"]), "help": "Default cross-entropy."}),
+        ("--gamma", {"type": float, "help": "Of the focal loss (default 2)."}),
+        ("--smoothing", {"type": float, "help": "Label smoothing (default 0.1)."}),
+        ("--votes", {"metavar": "CSV", "help": "FER+'s votes on FER2013: soft labels beside the hard ones."}),
+        ("--votes-share", {"type": float, "help": "How much of a face's target the votes make (default 0.5)."}),
+        ("--teacher", {"multiple": True, "metavar": "RUN", "help": "A finished run to learn from; may be repeated."}),
+        ("--teacher-share", {"type": float, "help": "How much of the loss the teachers make (default 0.5)."}),
+        ("--teacher-temperature", {"type": float, "help": "What answers are softened by (default 2)."}),
+    ),
+    "Optimizer": (
+        ("--rate", {"type": float, "help": "Peak learning rate (default 0.001)."}),
+        ("--head-rate", {"type": float, "help": "Peak learning rate of the new classifier (default 0.003)."}),
+        ("--warmup", {"type": int, "metavar": "STEPS", "help": "Steps over which the rate rises (default 300)."}),
+        ("--decay", {"type": float, "help": "Weight decay (default 0.02)."}),
+        ("--ema", {"type": float, "help": "Decay a step of the averaged weights (default 0.9985)."}),
+        ("--clip", {"type": float, "help": "Largest norm of a step's gradient (default 5)."}),
+        ("--precision", {"type": click.Choice(["auto", "fp32", "bf16"]), "help": "Arithmetic (default auto)."}),
+        ("--seed", {"type": int, "help": "Seed of weights, order, augmentation and dropout (default 0)."}),
+    ),
+}  # fmt: skip
+"""The options that are settings of `train.config.FitConfig`, by section; its docstrings say more of each."""
 
 
 def _fit_options(command: Command) -> Command:
-    for name, settings in reversed(FIT_OPTIONS):
+    for name, settings in reversed([each for section in FIT_OPTIONS.values() for each in section]):
         command = click.option(name, **settings)(command)
     return command
 
 
-@click.command("fit")
+@click.command(
+    "fit", cls=InSections, sections={title: [name for name, _ in each] for title, each in FIT_OPTIONS.items()}
+)
 @click.argument("data")
 @click.option("--name", required=True, help="Name of the run; the same name again goes on with it.")
 @_fit_options
