@@ -56,14 +56,20 @@ def show(record: dict[str, Any]) -> None:
 
     console, table = Console(highlight=False, markup=False), Table()
     views = [(title, view) for title, view in VIEWS if measured(record, view)]
-    table.add_column("model", no_wrap=True)
-    headings = [f"accuracy %, {title}" if len(views) > 1 else "accuracy %" for title, _ in views]
-    for heading in (*headings, "macro F1 %", "MB", "ms a crop", "to the first"):
-        table.add_column(heading, justify="right")
-    for arm in record["arms"]:
-        accuracies = [span(arm[view]["accuracy"]) if arm[view] else "–" for _, view in views]
-        cost = (f"{arm['bytes'] / 1e6:.1f}", f"{arm['ms']:.2f}", f"{arm['ms_to_first']:.2f}")
-        table.add_row(arm["name"], *accuracies, span(arm["figures"]["macro_f1"]), *cost)
+    accuracies = [f"accuracy %, {title}" if len(views) > 1 else "accuracy %" for title, _ in views]
+    headings = ("model", *accuracies, "macro F1 %", "MB", "ms a crop", "to the first")
+    rows = [
+        (
+            arm["name"], *(span(arm[view] and arm[view]["accuracy"]) for _, view in views),
+            span(arm["figures"]["macro_f1"]), f"{arm['bytes'] / 1e6:.1f}", f"{arm['ms']:.2f}",
+            f"{arm['ms_to_first']:.2f}",
+        )
+        for arm in record["arms"]
+    ]  # fmt: skip
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):  # headings may wrap, figures may not
+        table.add_column(heading, justify="left" if heading == "model" else "right", min_width=max(map(len, cells)))
+    for row in rows:
+        table.add_row(*row)
     console.print(f"{record['data']}, {record['split']} split, {record['n']:,} pictures")
     console.print(table)
     for note in notes(record):
