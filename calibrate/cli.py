@@ -30,6 +30,7 @@ def group() -> None:
     From a training run to a release candidate with its report, and the proof of it again from its files:
       edge calibrate run mine --out candidate
       edge calibrate check candidate
+      edge calibrate ship candidate --to models
     """
 
 
@@ -170,6 +171,35 @@ def check_command(
         for line in found.lines():
             click.echo(line)
     found.require()
+
+
+@group.command("compare")
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True)
+@click.option("--out", metavar="FILE", help="Write the tables as Markdown, too.")
+def compare_command(folders: tuple[str, ...], out: str | None) -> None:
+    """Put candidates side by side.
+
+    What each int8 file lost, its size and time beside the float one's, whether it passes the gate, judged again from
+    the files; and what each rung of the ladder gave back. The exit code is 4 where one of them fails.
+
+    \b
+    Example:
+      edge calibrate compare resnet18/ mobilenetv3/ --out candidates.md
+    """
+    from calibrate.compare import compare, show
+    from calibrate.gate import GateFailed
+    from edge.files import check_writable, write_whole
+
+    if out is not None:
+        check_writable(Path(out).parent)
+    found = compare([Path(folder) for folder in folders], typed())
+    show(found)
+    if out is not None:
+        write_whole(Path(out), found.as_markdown().encode())
+        click.echo(out)
+    failed = [record["name"] for record, passes in zip(found.records, found.passes, strict=True) if not passes]
+    if failed:
+        raise GateFailed(f"not to be released: {', '.join(failed)}")
 
 
 @group.command("ship")

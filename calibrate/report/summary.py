@@ -29,7 +29,7 @@ def as_markdown(record: dict[str, Any]) -> str:
              megabytes(record["files"][name]["size"])]
             for name, row in test.items() if name in record["files"]
         ]  # fmt: skip
-        lines += ["", *_table(rows)]
+        lines += ["", *table(rows)]
     for name, each in verdict["files"].items():
         rows = [["class", "pictures", "float %", "now %", "lost", "won", "drop, points", "95 % interval", "McNemar p"]]
         rows += [
@@ -37,7 +37,7 @@ def as_markdown(record: dict[str, Any]) -> str:
              str(row["won"]), points(row["drop"]), span(row["interval"]), p_value(row["p_value"])]
             for row in [each["overall"], *each["classes"]]
         ]  # fmt: skip
-        lines += ["", f"Recall by class, `{name}`; a minus is a gain:", "", *_table(rows)]
+        lines += ["", f"Recall by class, `{name}`; a minus is a gain:", "", *table(rows)]
     agreed = [
         f"- {row['second']} and {row['first']} give the same label on {percent(row['share'])} % of {row['n']:,} "
         f"pictures of {name} (mean KL {number(row['kl'], 5)} nats)."
@@ -63,6 +63,7 @@ def _costs(record: dict[str, Any], name: str) -> str:
     return said if short["rung"] is None else f"{said}; rung: {short['rung']}"
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def table(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines of a Markdown table, the first its heading."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return [f"| {' | '.join(row)} |" for row in [cells[0], ["---", *["---:"] * (len(cells[0]) - 1)], *cells[1:]]]

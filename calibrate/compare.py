@@ -1,0 +1,146 @@
+"""`edge calibrate compare`: several candidates in one table, and what each rung gave each of them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calibrate.check import check
+from calibrate.evidence import INT8_ONNX, INT8_TFLITE
+from calibrate.report.page import number, percent, points, span
+from calibrate.report.summary import table
+from calibrate.report.write import read_record
+from calibrate.ship import again
+from edge.errors import InputError
+from edge.machine import in_words
+
+FORMATS = {INT8_ONNX: "onnx", INT8_TFLITE: "tflite"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Candidates side by side.
+
+    Attributes:
+        records: what `report.json` of each holds, in the order given.
+        passes: whether each passes the gate, judged again from its files.
+        problems: what does not fit in its folder, a sentence each, beginning with the candidate's name.
+        command: what was typed.
+    """
+
+    records: tuple[dict[str, Any], ...]
+    passes: tuple[bool, ...]
+    problems: tuple[str, ...]
+    command: str
+
+    def rows(self) -> list[list[str]]:
+        """Return the table, its heading first: a row for each int8 file."""
+        heading = ["model", "file", "float %", "int8 %", "drop, points", "95 % interval", "class that loses most",
+                   "same label as float %", "as the other format %", "size", "time", "rung", "gate"]  # fmt: skip
+        found = [heading]
+        for record in self.records:
+            agreement = {(each["first"], each["second"]): each["share"] for each in record["agreement"].get("test", ())}
+            other = agreement.get((INT8_ONNX, INT8_TFLITE))
+            for file in FORMATS:
+                if file in record["verdict"]["files"]:
+                    found.append(_row(record, file, agreement, other))
+        return found
+
+    def ladders(self) -> list[list[str]]:
+        """Return what every rung came to on dev, its heading first: divergence from float and labels that stayed."""
+        names = dict.fromkeys(rung["name"] for record in self.records for rung in record["ladder"])
+        columns = [
+            (record, kind) for record in self.records for kind in FORMATS.values()
+            if any(rung["format"] == kind for rung in record["ladder"])
+        ]  # fmt: skip
+        found = [["rung", *(f"{record['name']}, {kind}" for record, kind in columns)]]
+        for name in names:
+            found.append([name, *(_rung(record, kind, name) for record, kind in columns)])
+        return found
+
+    def as_markdown(self) -> str:
+        """Return both tables and what they were made of."""
+        first = self.records[0]
+        lines = [
+            f"# {len(self.records)} candidates on {first['data']}, {first['sets']['test']:,} test pictures", "",
+            f"`{self.command}`", "",
+            "A drop below zero is a gain; the interval is of the paired drop. Size and time are shares of the float",
+            "file's, time in the same runtime with one thread, measured in turn in one run.", "",
+            *table(self.rows()), "",
+            "## What each rung came to", "",
+            "On dev: mean divergence from the float model in thousandths of a nat (labels that stayed, percent); bold",
+            "is what was kept.", "", *table(self.ladders()), "",
+        ]  # fmt: skip
+        lines += [f"- {problem}" for problem in self.problems]
+        machines = dict.fromkeys(in_words(each["machine"]) for each in self.records)
+        lines += [f"Times are of: {' / '.join(machines)}.", ""]
+        return "\n".join(lines)
+
+
+def compare(folders: Sequence[Path], command: str) -> Compared:
+    """Judge candidates again from their files, and put them side by side.
+
+    Args:
+        folders: of candidates that were judged on the same test pictures.
+        command: what was typed, for the table.
+
+    Raises:
+        InputError: one is no candidate, or two were judged on different data.
+    """
+    records: list[dict[str, Any]] = []
+    passes: list[bool] = []
+    problems: list[str] = []
+    for folder in folders:
+        found, record = check(folder), read_record(folder)
+        if records and (record["data"], record["sets"]["test"]) != (records[0]["data"], records[0]["sets"]["test"]):
+            raise InputError(
+                f"{folder} was judged on {record['sets']['test']:,} pictures of {record['data']}, {folders[0]} on "
+                f"{records[0]['sets']['test']:,} of {records[0]['data']}: compare those of one data set"
+            )
+        records.append(record)
+        passes.append(found.passes)
+        problems += [f"{record['name']}: {problem}" for problem in found.problems]
+    return Compared(tuple(records), tuple(passes), tuple(problems), again(command))
+
+
+def _row(record: dict[str, Any], file: str, agreement: dict[tuple[str, str], float], other: float | None) -> list[str]:
+    verdict, short = record["verdict"]["files"][file], record["in_short"].get(file, {})
+    overall = verdict["overall"]
+    worst = max(verdict["classes"], key=lambda change: (change["lost"] - change["won"]) / max(change["allowed"], 1e-9))
+    float_file = next((first for first, second in agreement if second == file and first.startswith("fp32")), "")
+    ratio, share = short.get("latency_ratio"), record["files"][file]["share_of_float"]
+    return [
+        record["name"], file, percent(overall["parent"]), percent(overall["candidate"]), points(overall["drop"]),
+        span(overall["interval"]),
+        f"{worst['label']}, {worst['lost'] - worst['won']} of {worst['support']} ({worst['allowed']:.0f} allowed)",
+        percent(agreement.get((float_file, file))), percent(other),
+        "–" if share is None else number(share, 2), "–" if ratio is None else number(ratio, 2),
+        short.get("rung") or "–", "passes" if verdict["passes"] else "fails",
+    ]  # fmt: skip
+
+
+def _rung(record: dict[str, Any], kind: str, name: str) -> str:
+    rung = next((each for each in record["ladder"] if (each["format"], each["name"]) == (kind, name)), None)
+    if rung is None:
+        return "–"
+    said = f"{1000 * rung['kl']:.2f} ({percent(rung['agreement'])})"
+    return f"**{said}**" if rung["kept"] else said
+
+
+def show(found: Compared) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    for heading, *rows in (found.rows(), found.ladders()):
+        drawn = Table()
+        for name in heading:
+            drawn.add_column(name, justify="left" if name in ("model", "file", "rung", "gate") else "right")
+        for row in rows:
+            drawn.add_row(*(cell.replace("**", "") for cell in row))
+        console.print(drawn)
+    for problem in found.problems:
+        console.print(problem, soft_wrap=True)
