@@ -87,7 +87,7 @@ class Options:
 
 def make_candidate(
     source: str, data: str | None, out: Path, options: Options, *, name: str | None, command: str, pictures: bool,
-    stages: Stages, say: Callable[[str], None] = lambda line: None,
+    stages: Stages, label_map: tuple[str, ...] = (), say: Callable[[str], None] = lambda line: None,
 ) -> Judgement:  # fmt: skip
     """Make a candidate's folder: model files, evidence, answers, report, and the mark of a release if it passes.
 
@@ -102,6 +102,7 @@ def make_candidate(
         command: what was typed, for the report.
         pictures: whether the report may show test pictures.
         stages: told what is done.
+        label_map: `FOLDER=LABEL`, what folders of other names mean in the data.
         say: given a line for each rung of the ladder, as it is judged.
 
     Raises:
@@ -110,7 +111,8 @@ def make_candidate(
     if options.target not in TARGETS:
         raise InputError(f"--target {options.target}: choose {' or '.join(TARGETS)}")
     check_writable(out)
-    parent = open_parent(source, data, out / "work" / "parent", name, options.licence, stages)
+    kept = out / "work" / "parent"
+    parent = open_parent(source, data, kept, name, options.licence, stages, label_map=label_map)
     _check_split(parent, options)
     tflite, notes = _with_tflite(parent, options)
     work = Work(out / "work", _plan(parent, options, tflite))

@@ -20,6 +20,9 @@ MAX_CLASS_DROP = click.option(
     "--max-class-drop", type=click.FloatRange(0, 100), default=2.0, show_default=True,
     help="Points of recall that each class may lose; two pictures always may.",
 )  # fmt: skip
+LABEL_MAP = click.option(
+    "--label-map", "pairs", multiple=True, metavar="FOLDER=LABEL", help="What a folder of another name means in DATA."
+)
 
 
 @click.group("calibrate", cls=InOrder)
@@ -37,6 +40,7 @@ def group() -> None:
 @group.command("run")
 @click.argument("source")
 @click.option("--data", help="Labelled faces; default: where the run's were.")
+@LABEL_MAP
 @click.option("--out", required=True, metavar="DIR", help="The candidate's folder.")
 @click.option("--name", help="What the model is called (default: as the run or the file).")
 @click.option(
@@ -73,9 +77,9 @@ def group() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of a run's weights.")
 def run_command(
-    source: str, data: str | None, out: str, name: str | None, target: str, count: int, unlabelled: int,
-    max_drop: float, max_class_drop: float, all_rungs: bool, tflite: bool | None, steps: int, rate: float,
-    seconds: float, pictures: str, seed: int, licence: str,
+    source: str, data: str | None, pairs: tuple[str, ...], out: str, name: str | None, target: str, count: int,
+    unlabelled: int, max_drop: float, max_class_drop: float, all_rungs: bool, tflite: bool | None, steps: int,
+    rate: float, seconds: float, pictures: str, seed: int, licence: str,
 ) -> None:  # fmt: skip
     """Make SOURCE a release candidate, with its report.
 
@@ -107,7 +111,7 @@ def run_command(
         report = Report(bar)
         judgement = make_candidate(
             source, data, Path(out), options, name=plain_name(name) if name else None, command=typed(),
-            pictures=pictures == "all", stages=report, say=report.say,
+            pictures=pictures == "all", stages=report, label_map=pairs, say=report.say,
         )  # fmt: skip
     for reason in judgement.reasons:
         click.echo(reason)
@@ -120,9 +124,7 @@ def run_command(
 @group.command("check")
 @click.argument("folder", metavar="DIR")
 @click.option("--data", help="The labelled faces it was made with: run every model file again.")
-@click.option(
-    "--label-map", "pairs", multiple=True, metavar="FOLDER=LABEL", help="What a folder of another name means in it."
-)
+@LABEL_MAP
 @click.option("--max-drop", type=click.FloatRange(0, 100), help="Judge within other limits than it was made for.")
 @click.option("--max-class-drop", type=click.FloatRange(0, 100), help="Likewise, points of each class's recall.")
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
@@ -230,6 +232,7 @@ def typed() -> str:
 @click.option(
     "--data", required=True, help="Labelled faces to calibrate on: fer2013.csv, a folder per class, or a zip of it."
 )
+@LABEL_MAP
 @click.option("--out", required=True, metavar="FILE", help="The int8 ONNX file to write.")
 @click.option(
     "--method", type=click.Choice(["auto", "minmax", "entropy", "percentile", "mse"]), default="auto",
@@ -243,7 +246,9 @@ def typed() -> str:
     help="Calibration pictures, even over the classes.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of their choice.")
-def quantize_command(model: str, data: str, out: str, method: str, count: int, seed: int) -> None:
+def quantize_command(
+    model: str, data: str, pairs: tuple[str, ...], out: str, method: str, count: int, seed: int
+) -> None:
     """Quantize a float ONNX MODEL to int8 in one step.
 
     The quick way to try one, without repair, report or gate. Ranges come from training pictures; the method is chosen
@@ -258,7 +263,7 @@ def quantize_command(model: str, data: str, out: str, method: str, count: int, s
 
     with progress_bar() as bar:
         report = Report(bar)
-        for line in quantize_file(Path(model), data, Path(out), method, count, seed, report):
+        for line in quantize_file(Path(model), data, Path(out), method, count, seed, report, label_map=pairs):
             report.say(line)
 
 

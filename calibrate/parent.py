@@ -55,7 +55,10 @@ class Parent:
     notes: tuple[str, ...] = ()
 
 
-def open_parent(source: str, data: str | None, folder: Path, name: str | None, licence: str, stages: Stages) -> Parent:
+def open_parent(
+    source: str, data: str | None, folder: Path, name: str | None, licence: str, stages: Stages, *,
+    label_map: tuple[str, ...] = (),
+) -> Parent:  # fmt: skip
     """Open what a person named: a run by its name or folder, or a float ONNX file.
 
     Args:
@@ -66,6 +69,7 @@ def open_parent(source: str, data: str | None, folder: Path, name: str | None, l
         name: what the model is called; None for the run's or the file's own.
         licence: of a run's weights.
         stages: told what is done.
+        label_map: `FOLDER=LABEL`, what folders of other names mean in the data; none for what the training said.
 
     Raises:
         InputError: nothing of that name is there, it is no float model, or the data is not what it was trained on.
@@ -73,16 +77,18 @@ def open_parent(source: str, data: str | None, folder: Path, name: str | None, l
     if source.endswith(".onnx"):
         if data is None:
             raise InputError(f"{source}: an ONNX file does not say where its faces are; add --data")
-        return _from_file(Path(source), data, stages)
+        return _from_file(Path(source), data, label_map, stages)
     places = [Path(source)] if Path(source).is_dir() else []
     runs = [run for run in map(Run, [*places, home() / "runs" / source]) if run.read_config() is not None]
     run = next(iter(runs), None)  # a folder of that name may be the candidate's own
     if run is None:
         raise InputError(f"{source}: no run of that name or folder, and no file that ends in .onnx")
-    return _from_run(run, data, folder, name or run.folder.name, licence, stages)
+    return _from_run(run, data, label_map, folder, name or run.folder.name, licence, stages)
 
 
-def _from_run(run: Run, data: str | None, folder: Path, name: str, licence: str, stages: Stages) -> Parent:
+def _from_run(
+    run: Run, data: str | None, label_map: tuple[str, ...], folder: Path, name: str, licence: str, stages: Stages
+) -> Parent:
     exported, weights = folder / f"{name}-fp32.onnx", folder / f"{name}.fp16.safetensors"
     stamp, best = folder / "run.sha256", hashlib.sha256(run.best.read_bytes()).hexdigest() if run.best.exists() else ""
     if not (stamp.exists() and stamp.read_text() == best and exported.exists() and weights.exists()):
@@ -91,16 +97,17 @@ def _from_run(run: Run, data: str | None, folder: Path, name: str, licence: str,
     stages.stage("reading the data")
     stored = run.read_config()
     assert stored is not None
-    split = read_split(config_from({**stored, **({"data": data} if data else {})}))
+    given = {**({"data": data} if data else {}), **({"label_map": label_map} if label_map else {})}
+    split = read_split(config_from({**stored, **given}))
     info = _float_info(exported)
     held = weights.read_bytes()
     network = _network(held, info)
     record = (folder / f"{name}.export.json").read_bytes()
     graph, source = to_onnx(network, info), f"run {run.folder.name}"
-    return Parent(info, graph, network, split, source, held, record, _unfinished(run, stored))
+    return Parent(info, graph, network, split, source, held, record, unfinished(run, stored))
 
 
-def _unfinished(run: Run, stored: dict[str, Any]) -> tuple[str, ...]:
+def unfinished(run: Run, stored: dict[str, Any]) -> tuple[str, ...]:
     """Return a note for a run that has epochs before it."""
     planned = int(stored.get("epochs", 0))
     done = run.epochs_done() if run.last.exists() else planned
@@ -109,14 +116,17 @@ def _unfinished(run: Run, stored: dict[str, Any]) -> tuple[str, ...]:
     return (f"Run {run.folder.name} is trained for {done} of its {planned} epochs: this is the best of those.",)
 
 
-def _from_file(path: Path, data: str, stages: Stages) -> Parent:
+def _from_file(path: Path, data: str, label_map: tuple[str, ...], stages: Stages) -> Parent:
     info = _float_info(path)
     stages.stage("reading the data")
     beside = path.with_name(path.name.replace("-fp32.onnx", ".fp16.safetensors"))
     if beside == path or not beside.exists() or hashlib.sha256(beside.read_bytes()).hexdigest() != info.parent_sha256:
-        return Parent(info, path.read_bytes(), None, _split(data, {}, info), f"bare float ONNX {path.name}")
+        return Parent(
+            info, path.read_bytes(), None, _split(data, {"label_map": label_map}, info), f"bare float ONNX {path.name}"
+        )
     with safe_open(beside, "pt") as weights:
         config = json.loads((weights.metadata() or {}).get("config", "{}"))
+    config = {**config, **({"label_map": label_map} if label_map else {})}
     held = beside.read_bytes()
     network, split = _network(held, info), _split(data, config, info)
     record = beside.with_name(path.name.replace("-fp32.onnx", ".export.json"))

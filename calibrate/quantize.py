@@ -22,8 +22,9 @@ from train.stages import Stages
 
 
 def quantize_file(
-    model: Path, data: str, out: Path, method: str, count: int, seed: int, stages: Stages
-) -> Iterator[str]:
+    model: Path, data: str, out: Path, method: str, count: int, seed: int, stages: Stages, *,
+    label_map: tuple[str, ...] = (),
+) -> Iterator[str]:  # fmt: skip
     """Quantize `model` into `out`; yield a line for each thing measured on the way.
 
     Args:
@@ -34,6 +35,7 @@ def quantize_file(
         count: calibration pictures.
         seed: of their choice.
         stages: told what is done.
+        label_map: `FOLDER=LABEL`, what folders of other names mean in the data.
 
     Raises:
         InputError: the model is missing, breaks the contract or is int8 already; the data is missing or too small.
@@ -45,7 +47,7 @@ def quantize_file(
     if out.exists() and (out.is_dir() or out.samefile(model)):
         raise InputError(f"--out {out}: that would write over the float model, or is a folder; choose another file")
     check_writable(out.parent)
-    parent = open_parent(str(model), data, out.parent, None, "", stages)
+    parent = open_parent(str(model), data, out.parent, None, "", stages, label_map=label_map)
     split, size = parent.split, parent.info.crop.size
     if not len(split.train) or not len(split.dev):
         raise InputError(f"{data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")
