@@ -16,6 +16,18 @@ from calibrate.ship import again
 from edge.errors import InputError
 from edge.machine import in_words
 
+WORDS = ("model", "file", "rung", "gate")
+"""Columns that hold words, not figures."""
+
+SHOWN = (
+    (
+        ("model", "file", "int8 %", "drop, points", "95 % interval", "worst class, lost/allowed", "gate"),
+        "What int8 lost",
+    ),
+    (("model", "file", "same label as float %", "as the other format %", "size", "time", "rung"), "What it costs"),
+)
+"""Tables for a terminal: their columns and what they are called."""
+
 FORMATS = {INT8_ONNX: "onnx", INT8_TFLITE: "tflite"}
 
 
@@ -37,7 +49,7 @@ class Compared:
 
     def rows(self) -> list[list[str]]:
         """Return the table, its heading first: a row for each int8 file."""
-        heading = ["model", "file", "float %", "int8 %", "drop, points", "95 % interval", "class that loses most",
+        heading = ["model", "file", "float %", "int8 %", "drop, points", "95 % interval", "worst class, lost/allowed",
                    "same label as float %", "as the other format %", "size", "time", "rung", "gate"]  # fmt: skip
         found = [heading]
         for record in self.records:
@@ -114,7 +126,7 @@ def _row(record: dict[str, Any], file: str, agreement: dict[tuple[str, str], flo
     return [
         record["name"], file, percent(overall["parent"]), percent(overall["candidate"]), points(overall["drop"]),
         span(overall["interval"]),
-        f"{worst['label']}, {worst['lost'] - worst['won']} of {worst['support']} ({worst['allowed']:.0f} allowed)",
+        f"{worst['label']} {worst['lost'] - worst['won']}/{worst['allowed']:.0f}",
         percent(agreement.get((float_file, file))), percent(other),
         "–" if share is None else number(share, 2), "–" if ratio is None else number(ratio, 2),
         short.get("rung") or "–", "passes" if verdict["passes"] else "fails",
@@ -130,17 +142,27 @@ def _rung(record: dict[str, Any], kind: str, name: str) -> str:
 
 
 def show(found: Compared) -> None:
-    """Print the tables."""
+    """Print it for a terminal: what was lost, what it costs, and each candidate's ladder."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    for heading, *rows in (found.rows(), found.ladders()):
-        drawn = Table()
-        for name in heading:
-            drawn.add_column(name, justify="left" if name in ("model", "file", "rung", "gate") else "right")
-        for row in rows:
+
+    def draw(rows: list[list[str]], title: str) -> None:
+        drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left")
+        for name in rows[0]:
+            drawn.add_column(name, justify="left" if name in WORDS else "right")
+        for row in rows[1:]:
             drawn.add_row(*(cell.replace("**", "") for cell in row))
         console.print(drawn)
+
+    rows = found.rows()
+    for names, title in SHOWN:
+        places = [rows[0].index(name) for name in names]
+        draw([[row[place] for place in places] for row in rows], title)
+    for record in found.records:
+        one = Compared((record,), (), (), "")
+        draw(one.ladders(), f"{record['name']}: KL from float on dev, thousandths of a nat (labels kept, %)")
     for problem in found.problems:
         console.print(problem, soft_wrap=True)

@@ -15,9 +15,9 @@ from edge.model import Classifier
 
 Progress = Callable[[int], None]
 
-NEAR = 0.002
-"""Mean divergence from the float model, nats, that is near enough. The gate's drops come from the few pictures whose
-label changes, of a rare class from two or three; every picture tells how far the answers moved."""
+ALIKE = 0.98
+"""Share of pictures that must keep the float model's label, right or wrong. What is lost and what is won cancel in the
+gate's drops, on dev by luck that another picture does not have; labels that changed do not cancel."""
 
 
 def unseen(done: int) -> None:
@@ -62,18 +62,17 @@ class Dev:
     def judge(self, classifier: Classifier, progress: Progress = unseen) -> Figures:
         """Let a candidate answer, and hold it against the parent.
 
-        It passes within `limits` and `NEAR` its parent, or with the very same labels.
+        It passes within `limits` and with `ALIKE` of the parent's labels, or with all of them.
         """
         answers = classify_all(classifier, self.crops, progress)
         verdict = judge(self.targets, self.parent, answers, self.labels, self.limits)
         predicted = answers.argmax(axis=1)
         same = predicted == self.parent.argmax(axis=1)
-        kl = float(divergence(self.parent, answers).mean())
         return Figures(
             accuracy=float((predicted == self.targets).mean()),
             lost=verdict.overall.lost,
             won=verdict.overall.won,
             agreement=float(same.mean()),
-            kl=kl,
-            passes=(verdict.passes and kl <= NEAR) or bool(same.all()),  # the same on too few pictures for the bound
+            kl=float(divergence(self.parent, answers).mean()),
+            passes=(verdict.passes and bool(same.mean() >= ALIKE)) or bool(same.all()),  # all, on too few for the bound
         )

@@ -57,7 +57,7 @@ def test_the_class_that_loses_most_is_the_one_nearest_to_its_limit(folders: tupl
     classes = record["verdict"]["files"][INT8_ONNX]["classes"]
     worst = max(classes, key=lambda each: (each["lost"] - each["won"]) / each["allowed"])
     heading, *rows = compare(folders[1:], "").rows()
-    assert rows[0][heading.index("class that loses most")].startswith(f"{worst['label']}, ")
+    assert rows[0][heading.index("worst class, lost/allowed")].startswith(f"{worst['label']} ")
 
 
 def test_rungs_are_shown_for_each_format(folders: tuple[Path, Path]) -> None:
