@@ -75,6 +75,8 @@ def measure_ranges(graph: bytes, crops: np.ndarray) -> Ranges:
 
 def _twins(graph: bytes, prepared: onnx.ModelProto, names: list[str], crops: np.ndarray) -> dict[str, str]:
     """Return, by tensor of the TFLite file, one of `names` that holds the same numbers in some order."""
+    if not names:
+        return {}
     there = [[_statistics(value) for value in batch] for batch in _one_by_one(Stream(prepared, crops), names)]
     table = np.array(there).transpose(1, 0, 2)  # (names, crops, statistics)
     twins = {}

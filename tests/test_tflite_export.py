@@ -256,7 +256,7 @@ class TestInt8:
     def test_both_formats_round_on_one_grid(self, network: Deployed, graph: bytes) -> None:
         """Every layer of the TFLite file rounds its output to the very steps that its ONNX twin has."""
         crops = crops_of(70, seed=1)
-        prepared = prepare(to_onnx(network, info_of(NETWORK)))
+        prepared = prepare(to_onnx(fold_batch_norms(network, SIZE), info_of(NETWORK)))
         ranges = take_ranges(prepared, crops, "percentile")
         carried = carry_ranges(graph, prepared, ranges, crops)
         model = read_graph(quantize_tflite(graph, carried))
@@ -274,16 +274,30 @@ class TestInt8:
 
     def test_what_the_twin_does_not_have_is_measured(self, network: Deployed, graph: bytes) -> None:
         crops = crops_of(14, seed=1)
-        prepared = prepare(to_onnx(network, info_of(NETWORK)))
+        prepared = prepare(to_onnx(fold_batch_norms(network, SIZE), info_of(NETWORK)))
         measured = measure_ranges(graph, crops)
         assert carry_ranges(graph, prepared, {}, crops) == measured
         ranges = {name: (low - 1.0, high + 1.0) for name, (low, high) in take_ranges(prepared, crops, "minmax").items()}
         carried = carry_ranges(graph, prepared, ranges, crops)
         assert carried.keys() == measured.keys()
-        pads = [name for name in carried if name.endswith(".pad")]
-        assert pads
-        for name in pads:  # a pad rounds as what it pads, or the layer behind it would not take it as it is
-            assert carried[name] in ranges.values()
+        taken = [name for name in carried if carried[name] in ranges.values()]
+        assert len(taken) > 0.8 * len(carried)
+
+    def test_a_pad_rounds_as_what_it_pads(self) -> None:
+        """The ONNX graph pads inside its layers; a range of its own would make the padded picture be rounded again."""
+        torch.manual_seed(0)
+        network = Deployed(Plain(2), 1.0).eval()
+        file, crops = to_tflite(network, info_of("plain")), crops_of(14, seed=1)
+        prepared = prepare(to_onnx(network, info_of("plain")))
+        wider = {name: (low - 1.0, high + 1.0) for name, (low, high) in take_ranges(prepared, crops, "minmax").items()}
+        carried = carry_ranges(file, prepared, wider, crops)
+        model = read_graph(file)
+        tensors = model.subgraphs[0].tensors
+        ((pad, source),) = [
+            (name_of(tensors[op.outputs[0]]), name_of(tensors[op.inputs[0]]))
+            for op, kind in operators(model) if kind == "PAD"
+        ]  # fmt: skip
+        assert carried[pad] == carried[source] == pytest.approx((-2.0, 2.0), abs=0.02)
 
     def test_near_the_float_file(self, graph: bytes, small: bytes) -> None:
         crops = crops_of(70, seed=4)
