@@ -34,9 +34,10 @@ from calibrate.evidence import (
 )
 from calibrate.finetune import Course
 from calibrate.gate import Judgement, Limits
-from calibrate.ladder import Climb, Ground, Stand, as_int8, climb, rung_in_words, sensed
+from calibrate.ladder import RUNGS, Climb, Ground, Stand, as_int8, climb, rung_in_words, sensed
 from calibrate.onnx_int8 import Settings, prepare, stamped
 from calibrate.parent import Parent, open_parent
+from calibrate.ranges import METHODS
 from calibrate.release import mark_release
 from calibrate.report import write_report
 from calibrate.report.record import judgement_of
@@ -242,7 +243,9 @@ def _plan(parent: Parent, options: Options, tflite: bool) -> dict[str, Any]:
     """Return what work that goes on must have in common with work that was begun."""
     chosen = {key: value for key, value in asdict(options).items() if key not in ("seconds", "licence", "everything")}
     return {
-        **json.loads(json.dumps(chosen)), "tflite": tflite, "parent": hashlib.sha256(parent.graph).hexdigest(),
+        **json.loads(json.dumps(chosen)), "tflite": tflite,
+        "methods": list(METHODS), "rungs": [name for name, *_ in RUNGS],
+        "parent": hashlib.sha256(parent.graph).hexdigest(),
         "train": parent.split.train.fingerprint(), "dev": parent.split.dev.fingerprint(),
     }  # fmt: skip
 

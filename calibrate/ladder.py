@@ -1,13 +1,13 @@
 """The ladder of repairs: from the plainest int8 up, until what int8 cost on dev leaves a reserve for other pictures.
 
 A rung changes the float weights, the ranges or which layers stay float; each is judged on dev beside the float parent,
-and kept when its answers come nearer to the parent's. Both formats climb on the same weights.
+and kept when its answers come nearer to the parent's. Both formats climb together, on the same weights and steps.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -107,8 +107,8 @@ class Climb:
     Attributes:
         rungs: every step, in order.
         layers: how much each layer suffers, worst first.
-        stand: what the ONNX file is made from.
-        files: the best file of each format, `onnx` and `tflite`, as bytes.
+        stand: what the files are made from.
+        files: of each format, `onnx` and `tflite`, as bytes.
         figures: theirs on dev.
         notes: what was left out or fell back.
         tried: names of the rungs that were tried, those that do not apply among them.
@@ -122,13 +122,9 @@ class Climb:
     notes: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
 
-    def takes_floats(self, kind: str) -> bool:
-        """Whether layers that were found to stay float do so in a format's files: chosen on ONNX, they may do harm."""
-        return all(rung.kept for rung in self.rungs if (rung.name, rung.format) == (MIXED, kind))
-
     def has(self, name: str) -> bool:
-        """Whether a rung was kept in the ONNX file."""
-        return any(rung.kept for rung in self.rungs if (rung.name, rung.format) == (name, "onnx"))
+        """Whether a rung was kept."""
+        return any(rung.kept for rung in self.rungs if rung.name == name)
 
     def within(self) -> bool:
         """Whether every format has a file within the limits on dev."""
@@ -282,26 +278,32 @@ RUNGS: Sequence[tuple[str, What, Callable[[Ground, Climb], Stand | None]]] = (
 def _judge(
     ground: Ground, done: Climb, name: str, what: str, stand: Stand, began: float, *, may_keep: bool = True
 ) -> None:
-    """Judge a stand in every format; keep what is nearer to the parent than what was kept."""
+    """Judge a stand in every format; keep it for all of them when they come nearer to the parent taken together.
+
+    One stand for both: files that round alike say the same, and a repair that is worth little to one is not worth two
+    models that differ.
+    """
+    files: dict[str, bytes] = {}
+    figures: dict[str, Figures] = {}
+    took: dict[str, float] = {}
     for kind in ("onnx", "tflite") if ground.converted is not None else ("onnx",):
-        data = _file(ground, stand if done.takes_floats(kind) else _without_floats(stand), kind)
+        files[kind] = _file(ground, stand, kind)
         moved = ground.told(f"{name}: {kind} on dev", len(ground.dev.crops))
-        figures = ground.dev.judge(_load(data, kind), moved)
-        best = done.figures.get(kind)
-        kept = may_keep and (best is None or (figures.passes, -figures.kl) > (best.passes, -best.kl))
-        if kept:
-            done.files[kind], done.figures[kind] = data, figures
-            if kind == "onnx":
-                done.stand = stand
-        done.rungs.append(
-            Rung(name, kind, what, figures.accuracy, figures.lost, figures.won, figures.agreement, figures.kl,
-                 len(data), round(time.monotonic() - began, 1), figures.passes, kept)
-        )  # fmt: skip
-        began = time.monotonic()
+        figures[kind] = ground.dev.judge(_load(files[kind], kind), moved)
+        took[kind], began = round(time.monotonic() - began, 1), time.monotonic()
+    kept = may_keep and (not done.figures or _worth(figures) > _worth(done.figures))
+    if kept:
+        done.stand, done.files, done.figures = stand, files, figures
+    done.rungs += [
+        Rung(name, kind, what, each.accuracy, each.lost, each.won, each.agreement, each.kl, len(files[kind]),
+             took[kind], each.passes, kept)
+        for kind, each in figures.items()
+    ]  # fmt: skip
 
 
-def _without_floats(stand: Stand) -> Stand:
-    return replace(stand, settings=replace(stand.settings, keep_float=()))
+def _worth(figures: Mapping[str, Figures]) -> tuple[bool, float]:
+    """Return what orders stands: whether all formats are good enough, then how near they are."""
+    return all(each.passes for each in figures.values()), -sum(each.kl for each in figures.values())
 
 
 def _file(ground: Ground, stand: Stand, kind: str) -> bytes:

@@ -26,7 +26,7 @@ from calibrate.evidence import Layer, Rung, Trial, read_answers, read_evidence, 
 from calibrate.finetune import Course, Rounded, finetune, round_layers
 from calibrate.folding import Norm, carry_back, fold_batch_norms
 from calibrate.gate import Limits
-from calibrate.ladder import MIXED, Climb, Stand
+from calibrate.ladder import Climb, Stand
 from calibrate.onnx_int8 import Settings, prepare
 from calibrate.parent import unfinished
 from calibrate.ranges import METHODS
@@ -327,24 +327,6 @@ class TestWork:
         assert read is not None
         assert read == climb
 
-    @pytest.mark.parametrize("kept", [True, False])
-    def test_float_layers_stay_where_they_gave_something_back(
-        self, folded: Deployed, tmp_path: Path, kept: bool
-    ) -> None:
-        """They are chosen on the ONNX file; later TFLite files do without them where they did harm."""
-        climb = self.climb(folded)
-        assert climb.takes_floats("tflite"), "not tried yet"
-        climb.rungs += [
-            Rung(MIXED, "onnx", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, True),
-            Rung(MIXED, "tflite", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, kept),
-            Rung("adaptive rounding", "tflite", "what", 0.5, 3, 2, 0.9, 0.01, 100, 1.5, True, False),
-        ]
-        Work(tmp_path, {"seed": 1}).write_climb(climb)
-        read = Work(tmp_path, {"seed": 1}).read_climb()
-        assert read is not None
-        assert read.takes_floats("onnx")
-        assert read.takes_floats("tflite") == kept
-
     def test_another_plan_begins_anew(self, folded: Deployed, tmp_path: Path) -> None:
         Work(tmp_path, {"seed": 1}).write_climb(self.climb(folded))
         other = Work(tmp_path, {"seed": 2})
@@ -450,6 +432,8 @@ class TestCandidate:
         evidence = read_evidence(tmp_path / "both")
         assert {facts.name for facts in evidence.files} == {"fp32.onnx", "int8.onnx", "fp32.tflite", "int8.tflite"}
         assert {(rung.name, rung.format) for rung in evidence.ladder} >= {("ranges", "onnx"), ("ranges", "tflite")}
+        for rung in evidence.ladder:
+            assert all(other.kept == rung.kept for other in evidence.ladder if other.name == rung.name), rung.name
         rows = read_answers(tmp_path / "both", "unlabelled").probabilities
         np.testing.assert_allclose(rows["fp32.tflite"], rows["fp32.onnx"], atol=1e-4)
         assert (rows["int8.tflite"].argmax(axis=1) == rows["int8.onnx"].argmax(axis=1)).mean() > 0.9
