@@ -69,7 +69,45 @@ def write_graph(model: Any) -> bytes:
 
     _prune(model)
     model.buffers = [_aligned(buffer) for buffer in model.buffers]
+    _share_steps(model.subgraphs[0].tensors)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _share_steps(tensors: list[Any]) -> None:
+    """Let tensors' step sizes and zeros be written once where they are the same, in place.
+
+    A weight with a scale a channel has a zero for each of them, eight bytes of 0, and so has its bias.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    written: dict[bytes, int] = {}
+
+    class Shared(schema.QuantizationParametersT):
+        def Pack(self, builder: Any) -> Any:  # noqa: N802  (the schema's name)
+            def vector(values: Any, kind: type) -> int | None:
+                if values is None or not len(values):
+                    return None
+                array: np.ndarray = np.asarray(values, kind)
+                key = np.dtype(kind).char.encode() + array.tobytes()
+                if key not in written:
+                    written[key] = builder.CreateNumpyVector(array)
+                return written[key]
+
+            scale, zero = vector(self.scale, np.float32), vector(self.zeroPoint, np.int64)
+            schema.QuantizationParametersStart(builder)
+            if scale is not None:
+                schema.QuantizationParametersAddScale(builder, scale)
+            if zero is not None:
+                schema.QuantizationParametersAddZeroPoint(builder, zero)
+            schema.QuantizationParametersAddQuantizedDimension(builder, self.quantizedDimension)
+            return schema.QuantizationParametersEnd(builder)
+
+    for tensor in tensors:
+        held = tensor.quantization
+        if held is not None:
+            tensor.quantization = Shared(
+                scale=held.scale, zeroPoint=held.zeroPoint, quantizedDimension=held.quantizedDimension
+            )
 
 
 def layers(graph: bytes) -> list[Layer]:

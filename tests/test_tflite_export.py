@@ -28,7 +28,7 @@ from calibrate.tflite_ranges import carry_ranges, measure_ranges
 from edge.align import Crop
 from edge.errors import InputError
 from edge.model.contract import ModelInfo
-from edge.model.packed import unpack
+from edge.model.packed import pack, unpack
 from edge.model.tflite import TfliteClassifier
 from edge.values import EMOTIONS
 from train.export import Deployed, deployable, to_onnx
@@ -389,6 +389,22 @@ class TestInt8:
         assert float_ones(first) == ["CONV_2D", "HARD_SWISH"]
         assert sorted(float_ones(second)) == ["CONV_2D", "LOGISTIC", "MUL"]
         assert float_ones() == []
+
+    def test_zeros_are_written_once(self, small: bytes) -> None:
+        """Written anew, a file says the same and is no larger; one with vectors of its own for every tensor is."""
+        crops = crops_of(7, seed=5)
+        model = read_graph(small)
+        quantized = [t for t in model.subgraphs[0].tensors if t.quantization is not None]
+        lengths = {len(t.quantization.zeroPoint) for t in quantized if t.quantization.zeroPoint is not None}
+        every = sum(8 * len(t.quantization.zeroPoint) for t in quantized if t.quantization.zeroPoint is not None)
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        alone = bytes(flatbuffer_utils.convert_object_to_bytearray(read_graph(small)))
+        assert len(write_graph(read_graph(small))) < len(alone) - 0.8 * (every - 8 * sum(lengths))
+        facts = unpack(small, "small")
+        for data in (write_graph(read_graph(small)), alone):
+            answers = TfliteClassifier.from_bytes(pack(data, facts), "some.tflite").classify(crops)
+            assert np.array_equal(answers, TfliteClassifier.from_bytes(small, "small.tflite").classify(crops))
 
     def test_all_layers_float_is_the_float_file(self, graph: bytes, ranges: Ranges) -> None:
         crops = crops_of(7, seed=5)
