@@ -150,7 +150,9 @@ class Smoother:
         if averaged != alone and not self._lasted(known.agreed, now):
             return said
         if averaged != said:
-            known.agreed, known.run = now, None
+            known.agreed = now
+            if averaged == alone:
+                known.run = None  # they have what they ask for
         return averaged
 
     def _lasted(self, since: float, now: float) -> bool:

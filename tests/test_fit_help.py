@@ -17,6 +17,6 @@ def test_every_option_stands_in_its_section_once() -> None:
         section = text.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
         assert re.findall(r"^  (--[a-z-]+)", section, re.MULTILINE) == [name for name, _ in options]
     rest = text.partition("\nOptions:\n")[2]
-    assert re.findall(r"^  (--[a-z-]+)", rest, re.MULTILINE) == [
+    assert re.findall(r"^  (?:-h, )?(--[a-z-]+)", rest, re.MULTILINE) == [
         "--name", "--threads", "--workers", "--tensorboard", "--help",
     ]  # fmt: skip

@@ -85,6 +85,19 @@ def test_the_same_is_said_at_5_and_at_30_frames_a_second(shown: list[tuple[np.nd
         assert a.scores == pytest.approx(b.scores)
 
 
+def test_a_label_between_two_does_not_stop_what_the_readings_ask_for() -> None:
+    """The average passes "uncertain" a moment before the readings have asked for happy a time constant long.
+
+    At five readings a second nobody sees that moment; at thirty it must not begin the time constant anew.
+    """
+    shown = [
+        (np.array([0.03465343, 0.92240069, 0.04294588]), 11), (np.array([0.04036768, 0.13561409, 0.82401823]), 4),
+        (np.array([0.50183693, 0.12573132, 0.37243175]), 4), (np.array([0.70521459, 0.28975023, 0.00503518]), 11),
+    ]  # fmt: skip
+    slow, fast = (watch(smoother(2.0), shown, reads) for reads in (1, 6))
+    assert [each.label for each in slow] == [each.label for each in fast] == ["sad"] * 25 + ["happy"] * 6
+
+
 @settings(deadline=None)
 @given(
     shares(),
