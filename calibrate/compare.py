@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.check import check
-from calibrate.evidence import INT8_ONNX, INT8_TFLITE
+from calibrate.evidence import INT8_ONNX, INT8_TFLITE, Answers, read_answers
 from calibrate.report.page import number, percent, points, span
 from calibrate.report.summary import table
 from calibrate.report.write import read_record
@@ -60,18 +60,6 @@ class Compared:
                     found.append(_row(record, file, agreement, other))
         return found
 
-    def ladders(self) -> list[list[str]]:
-        """Return what every rung came to on dev, its heading first: divergence from float and labels that stayed."""
-        names = dict.fromkeys(rung["name"] for record in self.records for rung in record["ladder"])
-        columns = [
-            (record, kind) for record in self.records for kind in FORMATS.values()
-            if any(rung["format"] == kind for rung in record["ladder"])
-        ]  # fmt: skip
-        found = [["rung", *(f"{record['name']}, {kind}" for record, kind in columns)]]
-        for name in names:
-            found.append([name, *(_rung(record, kind, name) for record, kind in columns)])
-        return found
-
     def as_markdown(self) -> str:
         """Return both tables and what they were made of."""
         first = self.records[0]
@@ -83,7 +71,7 @@ class Compared:
             *table(self.rows()), "",
             "## What each rung came to", "",
             "On dev: mean divergence from the float model in thousandths of a nat (labels that stayed, percent); bold",
-            "is what was kept.", "", *table(self.ladders()), "",
+            "is what was kept.", "", *table(ladders(self.records)), "",
         ]  # fmt: skip
         lines += [f"- {problem}" for problem in self.problems]
         machines = dict.fromkeys(in_words(each["machine"]) for each in self.records)
@@ -104,17 +92,30 @@ def compare(folders: Sequence[Path], command: str) -> Compared:
     records: list[dict[str, Any]] = []
     passes: list[bool] = []
     problems: list[str] = []
+    first: Answers | None = None
     for folder in folders:
-        found, record = check(folder), read_record(folder)
-        if records and (record["data"], record["sets"]["test"]) != (records[0]["data"], records[0]["sets"]["test"]):
+        found, record, test = check(folder), read_record(folder), read_answers(folder, "test")
+        first = first or test
+        if (test.names, test.targets.tolist()) != (first.names, first.targets.tolist()):
             raise InputError(
-                f"{folder} was judged on {record['sets']['test']:,} pictures of {record['data']}, {folders[0]} on "
-                f"{records[0]['sets']['test']:,} of {records[0]['data']}: compare those of one data set"
+                f"{folder} was judged on other pictures than {folders[0]} ({len(test.names):,} of {record['data']}, "
+                f"{len(first.names):,} of {records[0]['data']}): compare those of one test split"
             )
         records.append(record)
         passes.append(found.passes)
         problems += [f"{record['name']}: {problem}" for problem in found.problems]
     return Compared(tuple(records), tuple(passes), tuple(problems), again(command))
+
+
+def ladders(records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Return what every rung came to on dev, the heading first: divergence from float and labels that stayed."""
+    names = dict.fromkeys(rung["name"] for record in records for rung in record["ladder"])
+    columns = [
+        (record, kind) for record in records for kind in FORMATS.values()
+        if any(rung["format"] == kind for rung in record["ladder"])
+    ]  # fmt: skip
+    heading = ["rung", *(f"{record['name']}, {kind}" for record, kind in columns)]
+    return [heading, *([name, *(_rung(record, kind, name) for record, kind in columns)] for name in names)]
 
 
 def _row(record: dict[str, Any], file: str, agreement: dict[tuple[str, str], float], other: float | None) -> list[str]:
@@ -162,7 +163,6 @@ def show(found: Compared) -> None:
         places = [rows[0].index(name) for name in names]
         draw([[row[place] for place in places] for row in rows], title)
     for record in found.records:
-        one = Compared((record,), (), (), "")
-        draw(one.ladders(), f"{record['name']}: KL from float on dev, thousandths of a nat (labels kept, %)")
+        draw(ladders([record]), f"{record['name']}: KL from float on dev, thousandths of a nat (labels kept, %)")
     for problem in found.problems:
         console.print(problem, soft_wrap=True)

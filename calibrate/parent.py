@@ -19,7 +19,7 @@ from edge.model.onnx import OnnxClassifier
 from train.config import config_from
 from train.datasets import open_faces
 from train.datasets.split import Split, split_faces
-from train.deliver import deliver
+from train.deliver import deliver, moved_to
 from train.export import Deployed, deployable, to_onnx
 from train.fit import read_split
 from train.networks import build
@@ -92,13 +92,12 @@ def _from_run(
     exported, weights = folder / f"{name}-fp32.onnx", folder / f"{name}.fp16.safetensors"
     stamp, best = folder / "run.sha256", hashlib.sha256(run.best.read_bytes()).hexdigest() if run.best.exists() else ""
     if not (stamp.exists() and stamp.read_text() == best and exported.exists() and weights.exists()):
-        deliver(run, folder, name, licence, data, TEMPLATE_FACES, stages)
+        deliver(run, folder, name, licence, data, TEMPLATE_FACES, stages, label_map=label_map)
         stamp.write_text(best)
     stages.stage("reading the data")
     stored = run.read_config()
     assert stored is not None
-    given = {**({"data": data} if data else {}), **({"label_map": label_map} if label_map else {})}
-    split = read_split(config_from({**stored, **given}))
+    split = read_split(config_from({**stored, **moved_to(data, label_map)}))
     info = _float_info(exported)
     held = weights.read_bytes()
     network = _network(held, info)

@@ -18,6 +18,9 @@ from calibrate.onnx_int8 import Ranges
 from calibrate.repair.stream import Stream
 from edge.errors import InputError
 
+INFINITE = 3e38
+"""What stands for infinity in a float32 pad: a maximum is padded with minus so much, which is no value of a tensor."""
+
 METHODS = ("minmax", "entropy", "percentile", "mse")
 """Ways to take a range: whole; so that little information is lost; so that little is cut off; or least squares."""
 
@@ -87,8 +90,7 @@ def watch(prepared: onnx.ModelProto, crops: np.ndarray, progress: Progress = lam
     done = 0
     for batch in stream.batches(names):
         for name, values in zip(names, batch, strict=True):
-            low, high = whole.get(name, (np.inf, -np.inf))
-            whole[name] = min(low, float(values.min())), max(high, float(values.max()))
+            whole[name] = reached(values, whole.get(name))
         done += len(batch[0])
         progress(done, 2 * len(crops))
     for batch in stream.batches(names):
@@ -108,6 +110,17 @@ def take_ranges(
     return watch(prepared, crops, progress).ranges(method)
 
 
+def reached(values: np.ndarray, before: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Return the least and the greatest of a tensor's values, and of what was reached before."""
+    finite = _finite(values)
+    low, high = before or (np.inf, -np.inf)
+    return min(low, float(finite.min())), max(high, float(finite.max()))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return values if values.min() >= -INFINITE else values[values > -INFINITE]
+
+
 def _floats(prepared: onnx.ModelProto, crops: np.ndarray) -> list[str]:
     """Return the names of the float tensors that follow from the picture."""
     stream = Stream(prepared, crops[:1])
@@ -119,7 +132,8 @@ def _floats(prepared: onnx.ModelProto, crops: np.ndarray) -> list[str]:
 def _histogram(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return how many values lie in each of `BINS` equal parts of a range."""
     scale = BINS / (high - low) if high > low else 0.0
-    places = np.minimum((values.ravel() - np.float32(low)) * np.float32(scale), BINS - 1).astype(np.int32)
+    above = (_finite(values).ravel() - np.float32(low)) * np.float32(scale)
+    places = np.minimum(above, BINS - 1).astype(np.int32)
     return np.bincount(np.maximum(places, 0, out=places), minlength=BINS)
 
 

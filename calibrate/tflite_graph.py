@@ -104,7 +104,7 @@ def _share_steps(tensors: list[Any]) -> None:
 
     for tensor in tensors:
         held = tensor.quantization
-        if held is not None:
+        if held is not None and held.details is None:
             tensor.quantization = Shared(
                 scale=held.scale, zeroPoint=held.zeroPoint, quantizedDimension=held.quantizedDimension
             )

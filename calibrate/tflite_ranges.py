@@ -13,12 +13,10 @@ import onnx
 
 from calibrate.onnx_int8 import Ranges
 from calibrate.quiet import quiet
+from calibrate.ranges import reached
 from calibrate.repair.stream import Stream
 from calibrate.tflite_graph import name_of, operators, outputs, read_graph
 from edge.errors import InputError, first_line
-
-INFINITE = 3e38
-"""What stands for infinity in a float32 pad."""
 
 LOOKS = 2
 """Crops that tensors are compared on."""
@@ -67,9 +65,7 @@ def measure_ranges(graph: bytes, crops: np.ndarray) -> Ranges:
     found: Ranges = {}
     for values in _activations(graph, crops):
         for name, value in values.items():
-            low, high = found.get(name, (np.inf, -np.inf))
-            least, greatest = _extremes(value)
-            found[name] = min(low, least), max(high, greatest)
+            found[name] = reached(value, found.get(name))
     return found
 
 
@@ -133,10 +129,3 @@ def _activations(graph: bytes, crops: np.ndarray) -> Iterator[dict[str, np.ndarr
             yield {name: interpreter.get_tensor(place) for name, place in places.items()}
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the graph does not run on the calibration pictures: {first_line(error)}") from None
-
-
-def _extremes(value: np.ndarray) -> tuple[float, float]:
-    """Return the least and the greatest value; the minus infinity that a maximum is padded with is none."""
-    if value.min() < -INFINITE:
-        value = value[value > -INFINITE]
-    return float(value.min()), float(value.max())

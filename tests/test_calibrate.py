@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ import torch
 from faces import edge_train, folder_of_pictures
 from onnx import numpy_helper
 
+from calibrate.cli import quantize_command
 from calibrate.data import balanced_order, choose_calibration, refuse_test_pictures, unlabelled
 from calibrate.dev import Dev, Figures
 from calibrate.evidence import Layer, Rung, Trial, read_answers, read_evidence, write_answers
@@ -276,6 +278,12 @@ class TestFinetune:
         crops = choose_calibration(split, 20, 0, SIZE).crops
         with pytest.raises(InputError, match="lower the rate"):
             finetune(folded, folded, split.train, crops, Course(steps=20, batch=16, rate=1e18))
+
+
+def test_the_quick_way_offers_every_method() -> None:
+    (option,) = [each for each in quantize_command.params if each.name == "method"]
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == ["auto", *METHODS]
 
 
 class TestSweep:

@@ -96,6 +96,29 @@ class TestMethods:
             seen_of(bell).ranges("average")
 
 
+def test_what_a_maximum_is_padded_with_is_no_value() -> None:
+    """Such a pad holds minus infinity; the range is that of the picture, and nothing of it is cut off."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["float"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Pad", ["float", "pads", "least"], ["padded"]),
+        helper.make_node("MaxPool", ["padded"], ["probabilities"], kernel_shape=[1, 1]),
+    ]
+    for least in (-np.inf, -np.finfo(np.float32).max):
+        fixed = [
+            onnx.numpy_helper.from_array(np.array([0, 1, 1, 0, 0, 1, 1, 0]), "pads"),
+            onnx.numpy_helper.from_array(np.array(least, np.float32), "least"),
+        ]
+        crops = helper.make_tensor_value_info("crops", onnx.TensorProto.UINT8, ["N", 48, 48, 3])
+        answer = helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, None)
+        graph = helper.make_graph(nodes, "padded", [crops], [answer], fixed)
+        model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+        seen = watch(model, CALIBRATION[:3])
+        for method in METHODS:
+            assert seen.ranges(method)["padded"] == pytest.approx(seen.ranges(method)["float"])
+        assert seen.counts["padded"].sum() == seen.counts["float"].sum() == CALIBRATION[:3].size
+
+
 class TestWatch:
     """A real graph over pictures."""
 

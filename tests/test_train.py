@@ -526,6 +526,17 @@ class TestDamage:
         refused(capsys, "train", "fit", *given, "--name", "x", *(["--threads", "1"] * ("--threads" not in given)))
         assert not (tmp_path / "home").exists()
 
+    def test_data_that_names_a_class_otherwise_now(
+        self, copied: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With the map it is the run's own data, in which no face is found to measure a crop on: they are bars."""
+        renamed = Path(shutil.copytree(small, tmp_path / "renamed"))
+        for folder in renamed.rglob("happy"):
+            folder.rename(folder.with_name("joyful"))
+        run = ["calibrate", "run", "whole", "--data", renamed, "--out", tmp_path / "candidate"]
+        assert "too few for a template" not in refused(capsys, *run)
+        assert "too few for a template" in refused(capsys, *run, "--label-map", "joyful=happy")
+
     def test_ctrl_c_keeps_the_epochs(self, small: Path, tmp_path: Path) -> None:
         environment = {**os.environ, "EMOTION_EDGE_HOME": str(tmp_path)}
         command = [*EDGE, "train", "fit", str(small), "--name", "stopped", *FIT, "--epochs", "5"]

@@ -28,11 +28,22 @@ from train.stages import Stages
 
 
 def deliver(
-    run: Run, out: Path, name: str, licence: str, data: str | None, faces: int, stages: Stages
-) -> tuple[Path, ...]:
+    run: Run, out: Path, name: str, licence: str, data: str | None, faces: int, stages: Stages, *,
+    label_map: tuple[str, ...] = (),
+) -> tuple[Path, ...]:  # fmt: skip
     """Write `NAME-fp32.onnx`, `NAME.fp16.safetensors` and `NAME.export.json` (how they came to be) into `out`.
 
     The ONNX is made from the fp16 weights, so it is the parent to the last bit.
+
+    Args:
+        run: a trained run.
+        out: the folder.
+        name: what the model is called.
+        licence: of its weights.
+        data: where the labelled faces lie now; None for where they were.
+        faces: training pictures that the crop template is measured on.
+        stages: told what is done.
+        label_map: `FOLDER=LABEL`, what folders of other names mean in the data; none for what the training said.
 
     Raises:
         InputError: the run has no finished epoch, or its data is not where it was.
@@ -40,7 +51,7 @@ def deliver(
     stored = run.read_config()
     if stored is None or not run.best.exists():
         raise run.missing()
-    config = config_from({**stored, **({"data": data} if data else {})})
+    config = config_from({**stored, **moved_to(data, label_map)})
     check_writable(out)
     stages.stage("reading the data")
     split = read_split(config)
@@ -84,6 +95,11 @@ def deliver(
     report = out / f"{name}.export.json"
     write_whole(report, (json.dumps(record, indent=2) + "\n").encode())
     return (*paths, report)
+
+
+def moved_to(data: str | None, label_map: tuple[str, ...]) -> dict[str, object]:
+    """Return the settings of a run whose data lies elsewhere now, or calls its classes otherwise."""
+    return {**({"data": data} if data else {}), **({"label_map": label_map} if label_map else {})}
 
 
 def _framing(config: FitConfig, train: FaceSet, count: int, stages: Stages) -> Framing:

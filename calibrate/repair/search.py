@@ -3,8 +3,8 @@
 Layers join from the worst on, twice as many each time, until the model is accepted; then those that were not needed
 leave again. Where no set within the budget is enough, it is the smallest that gives back nearly what the best does. A
 layer stays float together with its activation, and with a sum whose other side is float as well, because what is
-rounded right after it wins nothing; and biases that were corrected for its rounding are corrected anew, or they would
-do the harm that it no longer does.
+rounded right after it wins nothing; and what was fitted to its rounding is fitted anew, or that would do the harm that
+the rounding no longer does.
 """
 
 from __future__ import annotations
