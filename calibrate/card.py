@@ -112,7 +112,8 @@ def render(info: ModelInfo, result: dict[str, Any], file: str, split: str | None
     )
     weakest = min(small["per_class"], key=lambda label: small["per_class"][label]["recall"] or 0.0)
     name = info.name
-    fits = [_fit_command(each, each["name"]) for each in [*made["started_from"], {**config, "name": made["name"]}]]
+    last = {**config, "name": made["name"], "restored_from": made.get("restored_from")}
+    fits = [_fit_command(each, each["name"]) for each in [*made["started_from"], last]]
     commands = "\n".join([*fits, *how])
     return f"""# {info.id}
 
@@ -171,7 +172,12 @@ def _soft_labels(config: dict[str, Any]) -> str:
 
 
 def _fit_command(config: dict[str, Any], name: str) -> str:
-    """Return the command that trains as a configuration says; what stands at its default is left out."""
+    """Return the command that trains as a configuration says; what stands at its default is left out.
+
+    A run that was restored from a shipped parent is restored again: how that was trained its own card says.
+    """
+    if config.get("restored_from"):
+        return f"edge train restore {config['restored_from']} --name {name} --data {config['data']}"
     plain = asdict(FitConfig(data=""))
     given = []
     for key, option in OPTIONS.items():

@@ -1,18 +1,23 @@
 """Trains every run of a recipe in turn, evaluates each, and writes the comparison. Killed, the same command goes on.
 
 A recipe is a TOML file of scripts/recipes: `[options]` of every run and a table a run, in the words of
-`edge train fit`; `seeds` makes each run several, NAME-seed0 and so on.
+`edge train fit`; `seeds` makes each run several, NAME-seed0 and so on; `[restored]` names runs that are made again from
+shipped weights; `align = true` measures each run after alignment, too. With --keep each evaluation is kept in a file of
+its own, and a run whose file is there is not trained again, wherever it was trained: the recipe may take several days
+on several machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from edge.errors import EdgeError, InputError
+from edge.files import write_whole
 from extras import needs
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -30,9 +35,10 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="RUN", help="these runs alone; the comparison waits for the others"
     )
+    parser.add_argument("--keep", metavar="DIR", help="keep each run's evaluation there, and do what is kept no more")
     parser.add_argument("--out", default="comparison", help="folder for the comparison (default: comparison)")
     given = parser.parse_args()
-    from train.runs import load_toml
+    from train.runs import home, load_toml
 
     path = RECIPES / f"{given.recipe}.toml" if given.recipe in known else Path(given.recipe)
     try:
@@ -40,16 +46,44 @@ def main() -> int:
         runs = commands(recipe, {"votes": given.votes, "aligned": given.aligned})
     except EdgeError as error:
         parser.error(str(error))
-    unknown = set(given.only or ()) - set(runs)
+    restored = recipe.get("restored", {})
+    unknown = set(given.only or ()) - {*runs, *restored}
     if unknown:
-        parser.error(f"no run {', '.join(sorted(unknown))} in {path.name}: it has {', '.join(runs)}")
-    for name, options in runs.items():
-        if not given.only or name in given.only:
+        parser.error(f"no run {', '.join(sorted(unknown))} in {path.name}: it has {', '.join([*restored, *runs])}")
+    evaluate = ["--pictures", "none", *(["--align"] if recipe.get("align") else [])]
+    for name, options in {**dict.fromkeys(restored), **runs}.items():
+        kept = Path(given.keep) / f"{name}.json" if given.keep else None
+        wanted = [restored[name]] if options is None else [Path(each).name for each in options]
+        if given.only and name not in given.only and options is not None:
+            continue
+        if options is None:  # the others learn from it
+            edge("train", "restore", str(RECIPES.parents[1] / restored[name]), "--name", name, "--data", given.data)
+        if kept is not None and _is_kept(kept, wanted):
+            continue
+        if options is not None:
             edge("train", "fit", given.data, "--name", name, *options)
-            edge("train", "evaluate", name)
+        edge("train", "evaluate", name, *evaluate)
+        if kept is not None:
+            _keep(kept, wanted, home() / "runs" / name / "evaluation" / "metrics.json")
     if not given.only:
-        edge("train", "compare", *recipe.get("compare", runs), "--out", given.out)
+        compared = recipe.get("compare", [*restored, *runs])
+        sources = [str(Path(given.keep) / f"{name}.json") for name in compared] if given.keep else compared
+        edge("train", "compare", *sources, "--out", given.out)
     return 0
+
+
+def _is_kept(path: Path, wanted: list[str]) -> bool:
+    """Return whether an evaluation is kept of a run as the recipe has it now."""
+    try:
+        return bool(json.loads(path.read_text())["recipe"] == wanted)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _keep(path: Path, wanted: list[str], metrics: Path) -> None:
+    """Keep an evaluation, with what the recipe asked for."""
+    kept = {"recipe": wanted, **json.loads(metrics.read_text())}
+    write_whole(path, (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def commands(recipe: dict[str, Any], named: dict[str, str | None]) -> dict[str, list[str]]:

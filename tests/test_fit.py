@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import shutil
@@ -27,6 +28,7 @@ from train.cnn import Cnn
 from train.config import FitConfig
 from train.datasets import FaceSet, open_faces
 from train.datasets.ferplus import VOTES, majority, read_votes, translate_votes
+from train.depthwise import InFloat, keep_depthwise_float
 from train.losses import class_weights, distillation, make_loss, target_distributions
 from train.mixing import mix
 from train.networks import build
@@ -469,3 +471,36 @@ class TestProcesses:
         for step, whole in enumerate(alone):
             parts = torch.cat([shared[rank][step][1] for rank in (0, 1)])
             assert torch.equal(parts, whole)
+
+
+class TestDepthwise:
+    """Depthwise convolutions stay float32 amid bfloat16."""
+
+    def test_a_network_without_any_is_as_it_was(self) -> None:
+        network = Cnn(7)
+        keep_depthwise_float(network)
+        assert not any(isinstance(module, InFloat) for module in network.modules())
+
+    @pytest.mark.parametrize("name", ["mobilenetv3_large_100", "tf_efficientnet_lite0", "xception"])
+    def test_they_compute_in_float_and_the_rest_does_not(self, name: str) -> None:
+        torch.manual_seed(0)
+        network, seen = build(name, 7).eval(), set()
+        inputs = torch.randn(1, 3, 48, 48)
+        with torch.no_grad():
+            before = network(inputs)
+            keep_depthwise_float(network)
+            twin = copy.deepcopy(network)
+            assert torch.equal(network(inputs), before), "outside autocast nothing changes"
+            for module in network.modules():
+                if isinstance(module, torch.nn.Conv2d):
+                    module.register_forward_hook(
+                        lambda module, given, out: seen.add((isinstance(module, InFloat), given[0].dtype, out.dtype))
+                    )
+            with torch.autocast("cpu", torch.bfloat16):
+                network(inputs)
+                for parameter in network.parameters():
+                    parameter.zero_()
+                assert torch.allclose(twin(inputs).float(), before, atol=0.05), "a copy has weights of its own"
+        low = torch.bfloat16
+        assert (True, low, low) in seen
+        assert {kind for kind, _, _ in seen} == {True, False}

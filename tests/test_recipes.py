@@ -31,7 +31,8 @@ def test_an_empty_recipe_has_no_runs() -> None:
 def test_every_run_can_be_started(path: Path) -> None:
     recipe = load_toml(path)
     runs = commands(recipe, NAMED)
-    seen: set[str] = set()
+    seen = set(recipe.get("restored", ()))
+    assert all((ROOT / parent).is_file() for parent in recipe.get("restored", {}).values())
     for name, options in runs.items():
         given = fit_command.make_context("fit", ["DATA", "--name", name, *options]).params
         teachers = given.pop("teacher")
@@ -43,7 +44,7 @@ def test_every_run_can_be_started(path: Path) -> None:
         if "augmentation" in settings:
             settings["augmentation"] = PRESETS[settings["augmentation"]]
         replace(FitConfig(data=settings.pop("data")), teachers=teachers, **settings)  # it checks each value
-    assert set(recipe.get("compare", runs)) <= set(runs)
+    assert set(recipe.get("compare", runs)) <= {*runs, *seen}
 
 
 def test_seeds_and_what_is_not_named() -> None:
@@ -74,6 +75,16 @@ def test_a_small_recipe_from_end_to_end(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
     assert weights.stat().st_mtime_ns == before
+    keeping = [*command, "--keep", str(tmp_path / "kept")]
+    assert subprocess.run(keeping, capture_output=True, env=environment, timeout=300, check=False).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["first.json", "second.json"]
+    (tmp_path / "home").rename(tmp_path / "gone")
+    elsewhere = subprocess.run(keeping, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    assert not (tmp_path / "home" / "runs").exists(), "what is kept is not trained again on another machine"
+    recipe.write_text(recipe.read_text().replace("epochs = 1", "epochs = 2"))
+    subprocess.run([*keeping, "--only", "first"], capture_output=True, env=environment, timeout=300, check=False)
+    assert (tmp_path / "home" / "runs" / "first").exists(), "a recipe that asks otherwise is trained anew"
     wrong = subprocess.run([*command, "--only", "nobody"], capture_output=True, text=True, env=environment, check=False)
     assert wrong.returncode == 2
     assert "no run nobody" in wrong.stderr

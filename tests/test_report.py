@@ -542,6 +542,31 @@ class TestCompare:
         assert f"{100 * np.mean(values):.1f} (" in shown, "the table is printed, not only written"
         assert shown.rstrip().endswith("comparison.html")
 
+    def test_an_evaluation_that_was_kept_stands_for_its_run(self, copied: Path, tmp_path: Path) -> None:
+        kept, folder = tmp_path / "first.json", copied / "runs" / "bars-s0"
+        shutil.copy(folder / "evaluation" / "metrics.json", kept)
+        assert edge(copied, "train", "compare", "bars-s0", "bars-s1", "--out", tmp_path / "all", "--rounds", 2) == 0
+        shutil.rmtree(folder)
+        assert edge(copied, "train", "compare", kept, "bars-s1", "--out", tmp_path / "kept", "--rounds", 2) == 0
+        before, after = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("all", "kept"))
+        for arm in (before["arms"][0], after["arms"][0]):
+            assert arm["ms"] > 0
+        alike = ("name", "network", "seeds", "parameters", "multiply_adds", "bytes", "figures", "after_alignment")
+        assert all(after["arms"][0][key] == before["arms"][0][key] for key in alike)
+        assert [run["kept"] for run in after["arms"][0]["runs"]] == [True, False]
+        text = (tmp_path / "kept" / "comparison.md").read_text()
+        assert "Evaluated earlier, figures as they were kept: bars" in text
+        assert str(tmp_path) not in text
+
+    @pytest.mark.parametrize("spoil", ["{", "[]", "{}", '{"run": {}}'])
+    def test_a_file_that_is_no_evaluation(
+        self, spoil: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "x.json").write_text(spoil)
+        line = refused(capsys, home, "train", "compare", tmp_path / "x.json", "--out", tmp_path / "c")
+        assert "is no evaluation of a run; give a metrics.json" in line
+        assert "is no evaluation" in refused(capsys, home, "train", "compare", tmp_path / "none.json")
+
     def test_arms_with_their_differences_and_verdict(self, copied: Path, tmp_path: Path) -> None:
         """Accuracies are written into the evaluations, so that the verdict is known: 0.5, 0.6 against one of 0.9."""
         assert edge(copied, "train", "evaluate", "other", "--pictures", "none") == 0
@@ -587,12 +612,12 @@ class TestCompare:
         assert "its weights are not those that were evaluated" in line
 
     def test_runs_that_began_with_others_are_told_apart_by_those_and_not_by_their_names(self, copied: Path) -> None:
-        from train.report.comparison import _complete, _identity
+        from train.report.evaluated import _complete, identity_of
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EMOTION_EDGE_HOME", str(copied))
             starts = [
-                _identity(_complete({"data": "x", "start": name, "seed": seed}), ("self",))
+                identity_of(_complete({"data": "x", "start": name, "seed": seed}), ("self",))
                 for seed, name in enumerate(("bars-s0", "bars-s1", "other", "gone"))
             ]
         assert starts[0] == starts[1]

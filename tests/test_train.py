@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -404,6 +405,16 @@ class TestDelivery:
         eyes, mouth = classifier.info.crop.template[:2], classifier.info.crop.template[3:]
         assert eyes[0, 0] < 0.5 < eyes[1, 0]
         assert eyes[:, 1].max() < 0.5 < mouth[:, 1].min(), "eyes above, mouth below"
+        parent = tmp_path / "tiny.fp16.safetensors"
+        for step in (
+            ["train", "restore", str(parent), "--name", "again", "--data", data],
+            ["train", "export", "again", "--out", str(tmp_path / "again"), "--name", "tiny", "--faces", "150"],
+        ):
+            done = edge_train(tmp_path, *step)
+            assert done.returncode == 0, done.stderr
+        assert (tmp_path / "again" / parent.name).read_bytes() == parent.read_bytes(), "it is the same run"
+        record = json.loads((tmp_path / "again" / "tiny.export.json").read_text())
+        assert record["restored_from"] == parent.name
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -23,6 +23,7 @@ from train.export import choose_on_dev, deployable, parent_bytes, parent_metadat
 from train.fit import logits, read_split
 from train.framing import Framing, measure_framing
 from train.networks import build
+from train.restore import restored_from
 from train.runs import Run, home, load_tensors
 from train.stages import Stages
 
@@ -55,7 +56,8 @@ def deliver(
     check_writable(out)
     stages.stage("reading the data")
     split = read_split(config)
-    recorded, epochs = run.read_data(), run.read_metrics(run.epochs_done())
+    recorded, origin = run.read_data(), restored_from(run)
+    epochs = [] if origin else run.read_metrics(run.epochs_done())
     if recorded["dev_sha256"] != split.dev.fingerprint():
         raise InputError(f"{config.data}: it is not what {run.folder.name} was trained on (its dev split differs)")
     labels, gray = split.train.labels, split.train.gray
@@ -64,7 +66,8 @@ def deliver(
         network.load_state_dict(load_tensors(run.best)[0])
     except RuntimeError:
         raise InputError(f"{run.best}: these are weights of another network than {config.network}") from None
-    parent = parent_bytes(network, parent_metadata(_without_paths(config), recorded, labels, gray))
+    earlier = origin["started_from"] if origin else _forebears(config)
+    parent = parent_bytes(network, parent_metadata(_without_paths(config), recorded, labels, gray, earlier))
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in load(parent).items()}
     )
@@ -82,7 +85,7 @@ def deliver(
     paths = write_model(out, name, to_onnx(model, info), parent)
     record = {
         "name": run.folder.name, "run": recorded, "epochs": epochs, "config": _without_paths(config),
-        "started_from": _forebears(config),
+        "started_from": earlier, **({"restored_from": origin["file"]} if origin else {}),
         "temperature": choice.temperature, "dev_nll_before": choice.dev_nll_before,
         "dev_nll_after": choice.dev_nll_after, "threshold": choice.threshold,
         "template": {
@@ -131,8 +134,10 @@ def _forebears(config: FitConfig) -> list[dict[str, object]]:
         stored = Run(home() / "runs" / name).read_config()
         if stored is None:
             raise InputError(f"run {name}, which this one began with or learned from, is gone")
-        earlier = config_from(stored)
-        for each in [*_forebears(earlier), {"name": name, **_without_paths(earlier)}]:
+        earlier, origin = config_from(stored), restored_from(Run(home() / "runs" / name))
+        before = origin["started_from"] if origin else _forebears(earlier)
+        own = {"name": name, **_without_paths(earlier), **({"restored_from": origin["file"]} if origin else {})}
+        for each in [*before, own]:
             found.setdefault(str(each["name"]), each)
     return list(found.values())
 

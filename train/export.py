@@ -200,10 +200,12 @@ def write_model(folder: Path, stem: str, graph: bytes, parent: bytes) -> tuple[P
 
 
 def parent_metadata(
-    config: dict[str, object], data: dict[str, object], labels: tuple[str, ...], gray: bool
-) -> dict[str, str]:
-    """Return what the parent file says of itself: enough to build the network again and to know where it comes from."""
+    config: dict[str, object], data: dict[str, object], labels: tuple[str, ...], gray: bool,
+    started_from: list[dict[str, object]],
+) -> dict[str, str]:  # fmt: skip
+    """Return what the parent file says of itself: enough to make the run again, and to know its past."""
     return {
         "network": str(config["network"]), "labels": json.dumps(labels), "input_size": str(config["size"]),
         "gray": json.dumps(gray), "config": json.dumps(config), "data": json.dumps(data),
+        "started_from": json.dumps(started_from),
     }  # fmt: skip

@@ -23,6 +23,7 @@ from train.datasets.split import Split, split_faces
 from train.losses import target_distributions
 from train.networks import to_input
 from train.parallel import Team
+from train.restore import restored_from
 from train.runs import Run, check_creatable, save_tensors
 from train.sampling import stratified
 from train.trainer import Progress, Trainer, check_weights
@@ -71,6 +72,11 @@ def fit(
             run.lock()
         else:
             check_creatable(run.folder)
+    if restored_from(run) is not None:
+        raise InputError(
+            f"{run.folder}: it was restored from a shipped model and has no epoch to go on from; "
+            f"choose another --name, which may --start with {run.folder.name}"
+        )
     split, aligned = _read(config)
     if len(split.train) < config.batch or not len(split.dev):
         raise InputError(f"{config.data}: {len(split.train)} training and {len(split.dev)} dev faces are too few")

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from edge.errors import InputError
+from train.answers import KeptAnswers, answers_folder
 from train.batches import batches, micro_size
 from train.config import FitConfig
 from train.datasets import FaceSet
+from train.depthwise import keep_depthwise_float
 from train.losses import class_weights, distillation, make_loss
 from train.mixing import mix
 from train.networks import build, classifier_of, parameter_groups, to_input
@@ -67,18 +69,20 @@ class Trainer:
         if config.start:
             load_start(network, [Run(home() / "runs" / name).best for name in config.start])
         self._probe(network)
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and team.device.type == "cuda")
+        if self.bf16 and team.device.type == "cpu":
+            keep_depthwise_float(network)
         self.network: nn.Module = network.to(team.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.rate, config.head_rate, config.decay))
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and team.device.type == "cuda")
         counts = np.bincount(faces.targets[self.shown], minlength=len(faces.labels))
         weights = torch.from_numpy(class_weights(counts, config.class_weights, config.beta)).to(team.device)
         self.loss = make_loss(config.loss, weights, config.gamma)
-        self.teachers = (
-            Teachers(config.teachers, faces.labels, config.teacher_temperature, team.device)
-            if config.teachers
-            else None
-        )
+        self.teachers: KeptAnswers | None = None
+        if config.teachers:
+            teachers = Teachers(config.teachers, faces.labels, config.teacher_temperature, team.device)
+            folder = answers_folder(config, faces.fingerprint()) if team.size == 1 else None
+            self.teachers = KeptAnswers(teachers, folder, self.steps * config.batch)
         self.done = 0
 
     def _probe(self, network: nn.Module) -> None:
@@ -133,9 +137,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.team.device)
         for number, (images, chosen) in enumerate(parts):
-            mixer = np.random.default_rng([config.seed, epoch, step, number * self.team.size + self.team.rank])
+            part = number * self.team.size + self.team.rank
+            mixer = np.random.default_rng([config.seed, epoch, step, part])
+            place = epoch, step * config.batch + part * len(images)
             with unsynced(network, last=number == len(parts) - 1):
-                loss = self._loss(network, images, chosen, mixer) / len(parts)
+                loss = self._loss(network, images, chosen, mixer, place) / len(parts)
                 loss.backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -145,18 +151,24 @@ class Trainer:
         return total
 
     def _loss(
-        self, network: nn.Module, images: torch.Tensor, chosen: torch.Tensor, mixer: np.random.Generator
-    ) -> torch.Tensor:
-        """Return the loss of one micro-batch: `(B, S, S[, 3])` uint8 pictures of the faces `chosen`, `(B,)`."""
+        self, network: nn.Module, images: torch.Tensor, chosen: torch.Tensor, mixer: np.random.Generator,
+        place: tuple[int, int],
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the loss of one micro-batch: `(B, S, S[, 3])` uint8 pictures of the faces `chosen`, `(B,)`.
+
+        They stand at `place`: an epoch, and where in it the first of them is.
+        """
         config, device = self.config, self.team.device
         inputs, wanted = to_input(images.to(device)), self.targets[chosen.to(device)]
         inputs, wanted = mix(inputs, wanted, mixup=config.mixup, cutmix=config.cutmix, rng=mixer)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             outputs = network(inputs)  # (B, C)
-            taught = self.teachers(inputs) if self.teachers else None
         loss = self.loss(outputs.float(), wanted)
-        if taught is None:
+        if self.teachers is None:
             return loss
+        # On a processor teachers answer in float32, whatever the student computes in: each student hears the same.
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16 and device.type != "cpu"):
+            taught = self.teachers(inputs, *place)
         distance = distillation(outputs.float(), taught, config.teacher_temperature)
         return (1 - config.teacher_share) * loss + config.teacher_share * distance
 

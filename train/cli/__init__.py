@@ -12,6 +12,7 @@ from train.cli.export import export_command, export_mtcnn_command
 from train.cli.fit import fit_command
 from train.cli.order import InOrder
 from train.cli.pack import pack_command
+from train.cli.restore import restore_command
 
 
 @click.group("train", cls=InOrder)
@@ -36,6 +37,7 @@ for command in (
     evaluate_command,
     compare_command,
     pack_command,
+    restore_command,
     export_command,
     export_mtcnn_command,
 ):

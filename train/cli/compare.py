@@ -13,7 +13,7 @@ from train.cli.progress import Report, progress_bar
 
 
 @click.command("compare")
-@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.argument("names", metavar="RUN|METRICS.json...", nargs=-1, required=True)
 @click.option("--out", metavar="DIR", default="comparison", show_default=True, help="Folder to write.")
 @click.option(
     "--by", type=click.Choice(["latency", "size"]), default="latency", show_default=True,
@@ -28,20 +28,21 @@ def compare_command(context: click.Context, names: tuple[str, ...], out: str, by
 
     They are shown with what they cost and what they are worth. Writes comparison.md, .json, .png and .html. Runs that
     differ in their seed alone are one arm, with its mean and range; arms whose ranges overlap are called not
-    distinguishable.
+    distinguishable. The metrics.json of an evaluation stands for a run that is gone.
 
     \b
     Example:
       edge train evaluate lite0; edge train evaluate resnet
       edge train compare lite0 resnet
+      cp ~/.local/share/emotion-edge/runs/lite0/evaluation/metrics.json lite0.json
+      edge train compare lite0.json resnet
     """
     from train.report.command import typed_command
     from train.report.comparison import compare
 
     with progress_bar() as bar:
-        written = compare(
-            [plain_name(name) for name in names], Path(out), by, rounds, typed_command(context), Report(bar)
-        )
+        sources = [name if name.endswith(".json") else plain_name(name) for name in names]
+        written = compare(sources, Path(out), by, rounds, typed_command(context), Report(bar))
     show(json.loads(written[0].read_bytes()))
     for path in written:
         click.echo(str(path))

@@ -32,6 +32,7 @@ class Evaluated:
         identity: the same without the seed; for runs that it began with or learned from, theirs instead of their names.
         seed: its seed.
         metrics: its `metrics.json`.
+        kept: whether those were kept in a file, and the run itself may be gone.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Evaluated:
     identity: dict[str, Any]
     seed: int
     metrics: dict[str, Any]
+    kept: bool = False
 
     def figures(self, view: str) -> dict[str, Any] | None:
         """Return the scorer's figures of `figures` or `after_alignment`; None where that was not measured."""

@@ -13,17 +13,13 @@ import edge
 from edge.errors import InputError
 from edge.files import check_writable, write_whole
 from edge.machine import cores
-from edge.model import load_model
-from train.config import FitConfig
-from train.export import sha256_of
+from edge.model.onnx import OnnxClassifier
 from train.report.arms import OVERALL, Arm, Evaluated, Range, differing, judge, make_arms
 from train.report.charts import Spot, classes_chart, comparison_picture, field_chart
-from train.report.command import without_paths
-from train.report.cost import latencies, machine, multiply_adds, parameters, waiting
+from train.report.cost import latencies, machine, multiply_adds, waiting
+from train.report.evaluated import costed, read_evaluated
 from train.report.page import render
-from train.report.subject import cached_file
 from train.report.tables import VIEWS, as_markdown, measured, notes, span
-from train.runs import Run, home
 from train.stages import Stages
 
 ROUNDS = 200
@@ -53,7 +49,8 @@ def compare(names: Sequence[str], out: Path, by: str, rounds: int, command: str,
     """Write `comparison.md`, `.json`, `.png` and `.html`; return their paths.
 
     Args:
-        names: of runs that have been evaluated; those that have not are named in what is written, and left out.
+        names: of runs that have been evaluated, or paths of their `metrics.json` that were kept; runs that have not
+            been are named in what is written, and left out.
         out: the folder.
         by: `latency` or `size`: what accuracy is drawn against.
         rounds: how often each model's latency is measured.
@@ -91,73 +88,6 @@ def compare(names: Sequence[str], out: Path, by: str, rounds: int, command: str,
     return paths
 
 
-def read_evaluated(name: str) -> Evaluated | None:
-    """Return a run with its evaluation; None where it has none.
-
-    Raises:
-        InputError: there is no such run, the evaluation is damaged, or of other weights than the run has now.
-    """
-    run = Run(home() / "runs" / name)
-    if not run.best.exists():
-        raise run.missing()
-    path = run.folder / "evaluation" / "metrics.json"
-    if not path.exists():
-        return None
-    again = f"evaluate it again with edge train evaluate {name}"
-    try:
-        metrics = json.loads(path.read_text(), parse_constant=_refuse)
-        sha = metrics["run"]["weights_sha256"]
-        shown = _complete(metrics["run"]["config"])
-        evaluated = Evaluated(name, shown, _identity(shown, (name,)), int(shown["seed"]), metrics)
-        _check_figures(metrics)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: it is no evaluation of a run; {again}") from None
-    if sha != sha256_of(run.best.read_bytes()) or not cached_file(run, sha).is_file():
-        raise InputError(f"run {name}: its weights are not those that were evaluated; {again}")
-    return evaluated
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no figure")
-
-
-def _check_figures(metrics: dict[str, Any]) -> None:
-    """Raise ValueError, KeyError or TypeError where an evaluation lacks what the comparison shows."""
-    for key in ("model", "network", "command", "data", "data_sha256", "split"):
-        if not isinstance(metrics[key], str):
-            raise TypeError(key)
-    labels = metrics["labels"]
-    if not labels or type(metrics["n"]) is not int or not isinstance(metrics["file"], dict):
-        raise ValueError("labels, n or file")
-    for _, view in VIEWS:
-        if view not in metrics and view != "figures":
-            continue
-        figures = metrics[view]
-        values = [figures[key] for _, key in OVERALL] + [figures["per_class"][label]["f1"] for label in labels]
-        if not all(value is None or isinstance(value, (int, float)) for value in values):
-            raise TypeError(view)
-
-
-def _complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the defaults for what it does not say, as an older kit's does not."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(FitConfig(data=""))))
-    return {**plain, **config}
-
-
-def _identity(config: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return a configuration without the seed, and for the runs that it names theirs instead of their names."""
-
-    def of(name: str) -> Any:
-        stored = Run(home() / "runs" / name).read_config() if name not in seen else None
-        return name if stored is None else _identity(_complete(without_paths(stored)), (*seen, name))
-
-    identity = {key: value for key, value in config.items() if key != "seed"}
-    start = config["start"] or []
-    identity["start"] = [of(name) for name in ([start] if isinstance(start, str) else start)]
-    identity["teachers"] = [of(name) for name in config["teachers"]]
-    return identity
-
-
 def _check_same_pictures(runs: Sequence[Evaluated]) -> None:
     first = runs[0]
     for run in runs[1:]:
@@ -171,18 +101,14 @@ def _check_same_pictures(runs: Sequence[Evaluated]) -> None:
 
 def _rows(arms: list[Arm], rounds: int, stages: Stages) -> list[Row]:
     """Measure what each arm's network costs, on the file of its first run."""
-    runs = [Run(home() / "runs" / arm.runs[0].name) for arm in arms]
-    files = [
-        cached_file(run, arm.runs[0].metrics["run"]["weights_sha256"]) for run, arm in zip(runs, arms, strict=True)
-    ]
+    subjects = [costed(arm.runs[0]) for arm in arms]
     moved = stages.stage("measuring latency", rounds)
-    times = latencies([load_model(file, threads=1) for file in files], rounds, moved, time.perf_counter)
+    models = [OnnxClassifier.from_bytes(each.graph, arm.name) for each, arm in zip(subjects, arms, strict=True)]
+    times = latencies(models, rounds, moved, time.perf_counter)
     return [
-        Row(
-            arm, parameters(run.best.read_bytes()), multiply_adds(file.read_bytes()), file.stat().st_size, ms, ratio
-        )
-        for arm, run, file, (ms, ratio) in zip(arms, runs, files, times, strict=True)
-    ]  # fmt: skip
+        Row(arm, each.parameters, multiply_adds(each.graph), each.bytes, ms, ratio)
+        for arm, each, (ms, ratio) in zip(arms, subjects, times, strict=True)
+    ]
 
 
 def _spot(row: Row, by: str) -> Spot:
@@ -213,8 +139,11 @@ def as_record(
         "arms": [
             {
                 "name": row.arm.name, "network": row.arm.runs[0].metrics["network"], "seeds": row.arm.seeds,
-                "runs": [{"name": run.name, "model": run.metrics["model"], "command": run.metrics["command"]}
-                         for run in row.arm.runs],
+                "runs": [
+                    {"name": run.name, "model": run.metrics["model"], "command": run.metrics["command"],
+                     "kept": run.kept}
+                    for run in row.arm.runs
+                ],
                 "parameters": row.parameters, "multiply_adds": row.multiply_adds, "bytes": row.bytes,
                 "ms": round(row.ms, 4), "ms_to_first": round(row.ratio, 4),
                 "settings": {key: values[index] for key, values in keys.items()},

@@ -32,6 +32,12 @@ def notes(record: dict[str, Any]) -> list[str]:
             first, second, says = verdict["first"], verdict["second"], verdict["says"]
             told = f"{first} is {says} {second}" if says in (ABOVE, BELOW) else f"{first} and {second} are {says}"
             said.append(f"Accuracy, {title}: {told} ({verdict['why']}).")
+    kept = [arm["name"] for arm in record["arms"] if any(run["kept"] for run in arm["runs"])]
+    if kept:
+        said.append(
+            f"Evaluated earlier, figures as they were kept: {', '.join(kept)}. Time is of the same network untrained, "
+            "which takes as long."
+        )
     load = record["processes_waiting"]
     said.append(f"Latency: {record['latency']}, on {record['machine']}. The ratio is the figure to trust.")
     if load is not None and load > 0.5 * record["cores"]:
