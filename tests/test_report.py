@@ -586,9 +586,24 @@ class TestCompare:
         assert record["verdicts"]["after_alignment"] == [], "one of them was not aligned"
         text = (tmp_path / "comparison.md").read_text()
         assert "One seed, so no range: other" in text
-        assert "other and bars are undecided (other: one seed, no range)" in text
+        assert "Accuracy, whole picture: other is undecided against bars." in text
         assert "| other | 0.3 |" in text
         assert "| other | 0 | 90.0 |" in text
+
+    def test_runs_with_and_without_aligned_faces_are_compared_as_each_was_trained(
+        self, copied: Path, tmp_path: Path
+    ) -> None:
+        """One seed of either kind; what is written into the evaluations tells which figure is taken."""
+        for name, aligned in (("bars-s0", None), ("bars-s1", "faces")):
+            path = copied / "runs" / name / "evaluation"
+            metrics = read(path)
+            metrics["run"]["config"]["aligned"] = aligned
+            metrics["figures"]["accuracy"], metrics["after_alignment"]["accuracy"] = 0.5, 0.7
+            (path / "metrics.json").write_text(json.dumps(metrics))
+        assert edge(copied, "train", "compare", "bars-s0", "bars-s1", "--out", tmp_path, "--rounds", 2) == 0
+        record = json.loads((tmp_path / "comparison.json").read_text())
+        assert [arm["as_trained"]["accuracy"]["mean"] for arm in record["arms"]] == [0.5, 0.7]
+        assert "## Figures, as each was trained" in (tmp_path / "comparison.md").read_text()
 
     def test_mistakes_are_one_line(
         self, copied: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -65,10 +65,10 @@ def _group(rows: np.ndarray) -> np.ndarray:
     second: list[np.ndarray] = []
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        for others in (rows, mirrored):
+        for others in (rows[start:], mirrored[start:]):  # who resembles an earlier picture was found there
             a, b = np.nonzero(block @ others.T >= SIMILAR)
             first.append(a + start)
-            second.append(b)
+            second.append(b + start)
     i, j = np.concatenate(first), np.concatenate(second)
     graph = coo_matrix((np.ones(len(i), bool), (i, j)), shape=(len(rows), len(rows)))
     return connected_components(graph, directed=False)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def compare(names: Sequence[str], out: Path, by: str, rounds: int, command: str,
     check_writable(out)
     stages.stage("reading the evaluations")
     found = {name: read_evaluated(name) for name in dict.fromkeys(names)}
-    evaluated = [run for run in found.values() if run is not None]
+    evaluated = as_trained([run for run in found.values() if run is not None])
     missing = [name for name, run in found.items() if run is None]
     if not evaluated:
         raise InputError(f"not evaluated: {', '.join(missing)}; run edge train evaluate for each first")
@@ -86,6 +86,21 @@ def compare(names: Sequence[str], out: Path, by: str, rounds: int, command: str,
     for path, content in zip(paths, contents, strict=True):
         write_whole(path, content)
     return paths
+
+
+def as_trained(runs: list[Evaluated]) -> list[Evaluated]:
+    """Return runs with a view of each as it was trained, where some learned from aligned faces and others did not.
+
+    A run that learned from aligned faces is measured on aligned ones, those without a found face through the fallback.
+    """
+    aligned = [run.config["aligned"] is not None and run.config["aligned_share"] == 1 for run in runs]
+    if len(set(aligned)) < 2:
+        return runs
+    own = [run.figures("after_alignment" if turned else "figures") for run, turned in zip(runs, aligned, strict=True)]
+    return [
+        replace(run, metrics={**run.metrics, "as_trained": view} if view else run.metrics)
+        for run, view in zip(runs, own, strict=True)
+    ]
 
 
 def _check_same_pictures(runs: Sequence[Evaluated]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.report.arms import ABOVE, BELOW, OVERALL
+from train.report.arms import ABOVE, BELOW, OVERALL, SAME, UNDECIDED
 
-VIEWS = (("whole picture", "figures"), ("aligned", "after_alignment"))
-"""Ways to frame the pictures, by their titles."""
+VIEWS = (("whole picture", "figures"), ("aligned", "after_alignment"), ("as each was trained", "as_trained"))
+"""Ways to frame the pictures, by their titles. The last is there where only some learned from aligned faces."""
+
+TOLD = {ABOVE: "above", BELOW: "below", SAME: "not distinguishable from", UNDECIDED: "undecided against"}
+"""A verdict in a sentence."""
 
 
 def span(reach: dict[str, Any] | None) -> str:
@@ -28,10 +31,9 @@ def notes(record: dict[str, Any]) -> list[str]:
     if single:
         said.append(f"One seed, so no range: {', '.join(single)}. Train more seeds before believing a difference.")
     for title, view in VIEWS:
-        for verdict in record["verdicts"][view]:
-            first, second, says = verdict["first"], verdict["second"], verdict["says"]
-            told = f"{first} is {says} {second}" if says in (ABOVE, BELOW) else f"{first} and {second} are {says}"
-            said.append(f"Accuracy, {title}: {told} ({verdict['why']}).")
+        for name, relations in _relations(record, view, single).items():
+            told = "; ".join(f"{TOLD[says]} {', '.join(others)}" for says, others in relations.items())
+            said.append(f"Accuracy, {title}: {name} is {told}.")
     kept = [arm["name"] for arm in record["arms"] if any(run["kept"] for run in arm["runs"])]
     if kept:
         said.append(
@@ -46,6 +48,15 @@ def notes(record: dict[str, Any]) -> list[str]:
             "when it is not."
         )
     return said
+
+
+def _relations(record: dict[str, Any], view: str, single: list[str]) -> dict[str, dict[str, list[str]]]:
+    """Return how each arm stands to those behind it; two of one seed each are not worth a word."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for verdict in record["verdicts"][view]:
+        if verdict["first"] not in single or verdict["second"] not in single or verdict["says"] == SAME:
+            found.setdefault(verdict["first"], {}).setdefault(verdict["says"], []).append(verdict["second"])
+    return found
 
 
 def as_markdown(record: dict[str, Any]) -> str:
