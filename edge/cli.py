@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,7 +31,8 @@ OWN = {
 }
 """The runtime's verbs: where each lives, and its line in the help."""
 
-EXTRA_HELP = "Comes with the workstation's packages; see its own --help."
+EXTRA_HELP = "Another package's command; see its own --help."
+"""The line of a group whose own first line cannot be read without importing it."""
 
 
 class EdgeGroup(click.Group):
@@ -60,16 +62,29 @@ class EdgeGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing one."""
+        told = {name: about for name, (_, about) in OWN.items()}
+        told |= {name: _first_line(point) for name, point in sorted(_registered().items()) if name not in OWN}
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, OWN[name][1] if name in OWN else EXTRA_HELP) for name in self.list_commands(ctx)]
-            )
+            formatter.write_dl(list(told.items()))
 
 
 def _registered() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # 3 MB, for those who call such a command
 
     return {point.name: point for point in entry_points(group="emotion_edge.commands")}
+
+
+def _first_line(point: EntryPoint) -> str:
+    """Return the first line of a registered group's docstring, read from its source beside this package."""
+    import ast
+
+    place = Path(__file__).resolve().parent.parent.joinpath(*point.module.split("."))
+    for file in (place / "__init__.py", place.with_suffix(".py")):
+        with contextlib.suppress(OSError, ValueError, SyntaxError):
+            for node in ast.parse(file.read_bytes()).body:
+                if isinstance(node, ast.FunctionDef) and node.name == point.attr:
+                    return (ast.get_docstring(node) or EXTRA_HELP).splitlines()[0]
+    return EXTRA_HELP
 
 
 def _load(point: EntryPoint) -> click.Command:

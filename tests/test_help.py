@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from edge.cli import cli
+from edge.cli import EXTRA_HELP, cli
 
 COLUMNS = 80
 
@@ -30,6 +30,15 @@ def test_the_tree_is_whole() -> None:
     paths = {context.command_path for context in TREE}
     assert {"edge run", "edge config check", "edge service install", "edge train fit", "edge calibrate run"} <= paths
     assert len(GROUPS) >= 6
+
+
+def test_groups_of_other_packages_are_listed_with_their_own_line() -> None:
+    from train.cli import group
+
+    said = TREE[0].get_help()
+    assert group.help is not None
+    assert group.help.splitlines()[0] in said
+    assert EXTRA_HELP not in said
 
 
 @pytest.mark.parametrize("context", GROUPS, ids=lambda context: context.command_path)

@@ -386,3 +386,6 @@ def test_commands_take_a_tflite_file_as_they_take_an_onnx_file(tmp_path: Path, p
 def test_show_names_the_runtime_of_the_shipped_model() -> None:
     shown = edge("model", "show", str(DEFAULT_MODEL))
     assert "onnxruntime" in shown.stdout
+    (fitted,) = [line for line in shown.stdout.splitlines() if line.strip().startswith("calibration")]
+    assert " pictures, " in fitted
+    assert "{" not in shown.stdout, "what a person reads is no dictionary"
