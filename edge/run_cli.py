@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from edge.detect import AUTO, DETECTORS
+from edge.detect.names import AUTO, DETECTORS
 from edge.errors import InputError, OutsideError
 from edge.terminal import STOP, stop_on_signals
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.detect import AUTO, DETECTORS, Detector, load_detector
+from edge.detect import Detector, load_detector
 from edge.detect.blazeface import (
     ANCHORS,
     FRAMING,
@@ -27,6 +27,7 @@ from edge.detect.blazeface import (
 )
 from edge.detect.framing import Framing, measure_framing
 from edge.detect.haar import Haar
+from edge.detect.names import AUTO, DETECTORS
 from edge.detect.near import best, neighbourhoods, refine_near
 from edge.detect.yunet import YuNet
 from edge.errors import InputError
@@ -164,7 +165,7 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(name: str) -
 
 def test_naming_detectors_loads_no_runtime() -> None:
     code = (
-        "import sys; from edge.detect import check_name, DETECTORS; from edge.config import DetectConfig;"
+        "import sys; from edge.detect.names import check_name, DETECTORS; from edge.config import DetectConfig;"
         "[check_name(name) for name in DETECTORS]; DetectConfig(detector='auto');"
         "print([m for m in ('onnxruntime', 'cv2', 'ai_edge_litert', 'mediapipe') if m in sys.modules])"
     )

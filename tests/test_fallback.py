@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.detect import AUTO, Detector, load_detector
+from edge.detect import Detector, load_detector
 from edge.detect.fallback import LADDER, LONGEST_WAIT, REMEMBERED, Fallback, Switch
 from edge.detect.haar import Haar
 from edge.detect.mtcnn import MODELS, Mtcnn
+from edge.detect.names import AUTO
 from edge.errors import EdgeError, InputError
 from edge.follow import Follower
 from edge.track import Tracker

@@ -108,7 +108,7 @@ class DetectConfig:
     limit."""
 
     def __post_init__(self) -> None:
-        from edge.detect import check_name
+        from edge.detect.names import check_name
 
         try:
             check_name(self.detector)

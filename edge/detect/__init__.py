@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from edge.detect.names import AUTO, check_name
 from edge.errors import InputError
 from edge.values import Face
 
 if TYPE_CHECKING:
     from edge.config import DetectConfig
-
-DETECTORS: tuple[str, ...] = ("mtcnn", "blazeface", "mediapipe", "yunet", "haar")
-"""The detectors that `load_detector` knows."""
-
-AUTO = "auto"
-"""The name for all of them: the best that works here, and steps down and up by itself."""
 
 SMALLEST = 12
 """MTCNN's first net judges squares of 12 pixels; the others see no smaller face either."""
@@ -147,13 +142,3 @@ def load_configured(
         config.detector, min_face=config.min_face, threads=config.threads, yunet_model=config.yunet_model,
         budget_ms=budget, say=say,
     )  # fmt: skip
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that `load_detector` does not know.
-
-    Raises:
-        InputError: it is neither one of `DETECTORS` nor `AUTO`.
-    """
-    if name not in (*DETECTORS, AUTO):
-        raise InputError(f'no detector "{name}": choose one of {", ".join(DETECTORS)}, or {AUTO}')

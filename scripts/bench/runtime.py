@@ -25,7 +25,8 @@ import numpy as np
 
 from edge.align import align
 from edge.config import Config
-from edge.detect import DETECTORS, Detector, load_detector
+from edge.detect import Detector, load_detector
+from edge.detect.names import DETECTORS
 from edge.events import EventMaker, new_stream
 from edge.loop import Loop
 from edge.model import load_model
