@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +21,7 @@ from train.runs import load_toml
 from train_all import RECIPES, commands
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMED = {"votes": "votes.csv", "aligned": "aligned"}
+NAMED = {"votes": "ferplus_votes.csv", "aligned": "aligned"}
 
 
 def test_an_empty_recipe_has_no_runs() -> None:
@@ -45,6 +47,21 @@ def test_every_run_can_be_started(path: Path) -> None:
             settings["augmentation"] = PRESETS[settings["augmentation"]]
         replace(FitConfig(data=settings.pop("data")), teachers=teachers, **settings)  # it checks each value
     assert set(recipe.get("compare", runs)) <= {*runs, *seen}
+
+
+KEPT = sorted(path for path in (ROOT / "docs" / "training").glob("*/*.json") if path.stem != "comparison")
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_figures_that_are_kept_are_of_the_recipe_as_it_is(path: Path) -> None:
+    """And they say nothing of the machine that they were made on."""
+    recipe = load_toml(RECIPES / f"{path.parent.name}.toml")
+    restored = recipe.get("restored", {})
+    wanted = [restored[path.stem]] if path.stem in restored else commands(recipe, NAMED)[path.stem]
+    kept = json.loads(path.read_text())
+    assert kept["recipe"] == wanted, "the recipe has changed since: train it anew"
+    assert kept["run"]["name"] == path.stem
+    assert not re.search(r'"/|\\\\', path.read_text())
 
 
 def test_seeds_and_what_is_not_named() -> None:
