@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EdgeError, InputError
-from edge.files import write_whole
+from edge.files import check_writable, write_whole
 from extras import needs
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -44,6 +44,9 @@ def main() -> int:
     try:
         recipe = load_toml(path)
         runs = commands(recipe, {"votes": given.votes, "aligned": given.aligned})
+        for folder in (given.keep, None if given.only else given.out):
+            if folder is not None:  # before the long work
+                check_writable(Path(folder))
     except EdgeError as error:
         parser.error(str(error))
     restored = recipe.get("restored", {})

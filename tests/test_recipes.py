@@ -105,6 +105,16 @@ def test_a_small_recipe_from_end_to_end(tmp_path: Path) -> None:
     wrong = subprocess.run([*command, "--only", "nobody"], capture_output=True, text=True, env=environment, check=False)
     assert wrong.returncode == 2
     assert "no run nobody" in wrong.stderr
+    (tmp_path / "file").write_text("in the way")
+    wrong = subprocess.run(
+        [*command, "--keep", str(tmp_path / "file" / "kept")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
     for text, says in (
         ("[", "not readable as TOML"),
         ("a = 1", "no [runs.NAME] tables"),

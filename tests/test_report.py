@@ -565,7 +565,7 @@ class TestCompare:
         (tmp_path / "x.json").write_text(spoil)
         line = refused(capsys, home, "train", "compare", tmp_path / "x.json", "--out", tmp_path / "c")
         assert "is no evaluation of a run; give a metrics.json" in line
-        assert "is no evaluation" in refused(capsys, home, "train", "compare", tmp_path / "none.json")
+        assert "not readable (No such file" in refused(capsys, home, "train", "compare", tmp_path / "none.json")
 
     def test_arms_with_their_differences_and_verdict(self, copied: Path, tmp_path: Path) -> None:
         """Accuracies are written into the evaluations, so that the verdict is known: 0.5, 0.6 against one of 0.9."""

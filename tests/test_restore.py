@@ -79,7 +79,7 @@ def test_what_is_no_parent_is_refused(home: Path, tmp_path: Path, capsys: pytest
     wrong = tmp_path / "wrong.safetensors"
     tensors, said = load_tensors(PARENT)
     for content, says in (
-        (None, "not readable as safetensors"),
+        (None, "no such file"),
         ({}, "does not say how it was trained"),
         ({**said, "config": "[]"}, "does not say how it was trained"),
         ({**said, "data": "{}"}, "does not say how it was trained"),

@@ -30,6 +30,8 @@ def restore(parent: Path, run: Run, *, data: str | None = None) -> FitConfig:
     Raises:
         InputError: it is no such file, or the run is another one.
     """
+    if not parent.is_file():
+        raise InputError(f"{parent}: no such file; give a NAME.fp16.safetensors of edge train export")
     tensors, said = load_tensors(parent)
     try:
         config = {**json.loads(said["config"]), **({"data": data} if data else {})}

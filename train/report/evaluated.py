@@ -70,7 +70,9 @@ def _parse(path: Path, name: str | None, remedy: str) -> Evaluated:
         shown = _complete(metrics["run"]["config"])
         _check_figures(metrics)
         return Evaluated(named, shown, identity_of(shown, (named,)), int(shown["seed"]), metrics, name is None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror}); {remedy}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: it is no evaluation of a run; {remedy}") from None
 
 
