@@ -1,7 +1,7 @@
 """Teachers' answers to an epoch's pictures, kept on disk: the next student of the same teachers does not ask again.
 
 A picture is varied by its seed, its epoch and its number alone, so students with the same settings see the same
-pictures, and their teachers say the same of them. For a small student that is most of the time that an epoch takes.
+pictures, and their teachers say the same of them. For a small student that is a good part of an epoch's time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Depthwise convolutions in float32 amid bfloat16: a processor multiplies matrices fast in bfloat16, and nothing else.
+"""Depthwise convolutions in float32 amid bfloat16: on a processor they are what makes training in bfloat16 slow.
 
-oneDNN has no fast bfloat16 kernel for a depthwise convolution's gradients; a whole MobileNetV3 in bfloat16 takes twice
-the time of float32, with its depthwise convolutions left in float32 less than that (`docs/bench/precision.json`).
+A step of a whole MobileNetV3 in bfloat16 takes twice the time of one in float32; with its depthwise convolutions left in
+float32 it takes less than that. Measured in `docs/bench/precision.json`.
 """
 
 from __future__ import annotations
