@@ -1,7 +1,7 @@
 """Depthwise convolutions in float32 amid bfloat16: on a processor they are what makes training in bfloat16 slow.
 
-A step of a whole MobileNetV3 in bfloat16 takes twice the time of one in float32; with its depthwise convolutions left in
-float32 it takes less than that. Measured in `docs/bench/precision.json`.
+A step of a whole MobileNetV3 in bfloat16 takes twice the time of one in float32; with its depthwise convolutions left
+in float32 it takes less than that. Measured in `docs/bench/precision.json`.
 """
 
 from __future__ import annotations
